@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock of a test's loop: time passes only when the test advances it, or when the loop has nothing else to do.
+// The clock of a test's loop: time passes only when the test advances it, or when the loop has nothing else
+// to do.
 #pragma once
 
 #include "base/async/loop_clock.hpp"

@@ -95,9 +95,9 @@ inline void answerCalls(int listener, const std::function<int(const seccomp_data
   }
 }
 
-/// Each call waits for `decide`, which runs on another thread and returns the errno with which the call fails;
-/// 0: the call does not fail. `decide` may read what the arguments point to. Use it on a thread that ends
-/// before the test does.
+/// Each call waits for `decide`, which runs on another thread and returns the errno with which the call
+/// fails; 0: the call does not fail. `decide` may read what the arguments point to. Use it on a thread that
+/// ends before the test does.
 inline bool decideCalls(const SystemCalls& calls, std::function<int(const seccomp_data&)> decide) {
   std::promise<int> listener;
   std::thread decider([decide = std::move(decide), given = listener.get_future()]() mutable {

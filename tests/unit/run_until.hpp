@@ -31,8 +31,8 @@ inline bool runUntil(boost::asio::io_context& loop, const std::function<bool()>&
   return done();
 }
 
-/// The same, but a FakeClock does not advance: for tests with a peer in another thread or process, which needs
-/// real time.
+/// The same, but a FakeClock does not advance: for tests with a peer in another thread or process, which
+/// needs real time.
 inline bool runWhileTimeStands(boost::asio::io_context& loop, const std::function<bool()>& done) {
   constexpr std::chrono::milliseconds kLook{10};
   const auto& system = Clock::system();

@@ -100,7 +100,8 @@ TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
   EXPECT_TRUE(soon([&] { return sources.endpoints("uid-1").value().asOf == clock.now(); }));
 }
 
-/// kubelet returns only lists, and after an interrupted watch the API server's list contains the missed changes.
+/// kubelet returns only lists, and after an interrupted watch the API server's list contains the missed
+/// changes.
 TEST_F(PodSourcesTest, AStatusThatComesWithAListIsTold) {
   std::vector<std::string> told;
   sources.onStatus([&](const std::string& uid) { told.push_back(uid); });

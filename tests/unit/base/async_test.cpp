@@ -29,7 +29,7 @@ using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 using testing::ElementsAre;
 
-/// A loop whose time is controlled by the test.
+/// A loop with a clock under the test's control.
 struct AsyncTest : testing::Test {
   TaskGroup::Id spawn(asio::awaitable<void> task) { return tasks.spawn(std::move(task)); }
   void poll() { clock.advance(loop, 0ns); }
@@ -43,7 +43,7 @@ struct AsyncTest : testing::Test {
   std::vector<std::string> seen;
 };
 
-/// Records how it ended, even if it was cancelled.
+/// Records how the task ended, even if it was cancelled.
 asio::awaitable<void> noting(std::vector<std::string>& seen, std::string name, asio::awaitable<void> task) {
   std::string how = " ended";
   try {
@@ -85,7 +85,7 @@ TEST_F(EventTest, AfterAResetItBlocksAgain) {
   poll();
   EXPECT_THAT(seen, ElementsAre());
   event->set();
-  event->reset();  // waiters at that moment were woken nevertheless
+  event->reset();  // the current waiters were woken nevertheless
   poll();
   EXPECT_THAT(seen, ElementsAre("a ended"));
 }
@@ -128,7 +128,7 @@ TEST_F(EventTest, OutlivesALoopThatIsDestroyedFirst) {
   other->poll();
   EXPECT_GT(late.use_count(), 1);
   other.reset();
-  EXPECT_EQ(late.use_count(), 1) << "the waiting frame is gone";
+  EXPECT_EQ(late.use_count(), 1) << "the waiting frame was destroyed";
 }
 
 TEST_F(EventTest, ADeadlineEndsTheWait) {
@@ -155,7 +155,7 @@ TEST_F(EventTest, TheSystemClockEndsAWaitToo) {
 }
 
 struct WithinTest : AsyncTest {
-  /// Returns a result after a while.
+  /// Returns a value after `length`.
   static asio::awaitable<std::unique_ptr<int>> valueAfter(nanoseconds length,
                                                           std::vector<std::string>& seen) {
     co_await noting(seen, "work", pauseFor(length));
@@ -248,10 +248,10 @@ TEST(Watched, WhatCannotBeWatchedIsAnErrorAndStaysOpenOnlyForItsOwner) {
   const int file = ::open("/", O_PATH | O_CLOEXEC);
   const auto copy = watchCopy(loop.get_executor(), Stage::run, file);
   ASSERT_FALSE(copy);
-  EXPECT_EQ(copy.error().errnum, EBADF) << "epoll takes no O_PATH";
+  EXPECT_EQ(copy.error().errnum, EBADF) << "epoll rejects O_PATH descriptors";
   EXPECT_GE(::fcntl(file, F_GETFD), 0);
   EXPECT_FALSE(watch(loop.get_executor(), Stage::run, file));
-  EXPECT_EQ(::fcntl(file, F_GETFD), -1) << "it was taken, and is closed";
+  EXPECT_EQ(::fcntl(file, F_GETFD), -1) << "watch() took the descriptor and closed it";
   EXPECT_EQ(watchCopy(loop.get_executor(), Stage::run, -1).error().errnum, EBADF);
 }
 

@@ -119,7 +119,7 @@ TEST(Quoted, StaysWithinItsLimitWhateverIsEscaped) {
 
 TEST(Quoted, IsUtf8WhereverItIsCut) {
   EXPECT_EQ(quoted("a\u20acb", 5), "\"a\u20acb\"");
-  EXPECT_EQ(quoted("a\u20acb", 3), "\"a…\"") << "no part of a character";
+  EXPECT_EQ(quoted("a\u20acb", 3), "\"a…\"") << "no partial character";
   EXPECT_EQ(quoted("a\xe2\x82"), R"("a\xe2\x82")");
 }
 

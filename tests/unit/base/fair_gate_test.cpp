@@ -18,7 +18,7 @@ struct FairGateTest : testing::Test {
   TaskGroup::Id enter(int number, std::function<bool()> needless = nullptr) {
     return tasks.spawn(stay(number, std::move(needless)));
   }
-  /// Runs everything that can run; nothing here waits for time to pass.
+  /// Runs everything that can run; nothing here waits for the clock.
   void poll() {
     loop.restart();
     loop.poll();

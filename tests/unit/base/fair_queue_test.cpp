@@ -12,12 +12,12 @@ namespace {
 using Kind = FairGroup::Kind;
 using Names = std::vector<std::string>;
 
-/// A queue whose waiters have names.
+/// A queue with named waiters.
 struct FairQueueTest : testing::Test {
   void add(const std::string& name, Kind kind, const std::string& space, const std::string& resource = "r") {
     names[queue.add({kind, space}, resource)] = name;
   }
-  /// Everyone who gets a place now.
+  /// Every waiter that gets a place now.
   Names letIn() {
     Names in;
     while (const auto ticket = queue.next()) in.push_back(names.at(*ticket));

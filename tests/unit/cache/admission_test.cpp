@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The attack table: each row spoils one thing in a cache that is otherwise admitted, and names the reason of
-// the refusal. Without the guard, the row would be admitted.
+// The attack table: each row spoils one thing in an otherwise good cache and names the reason of the refusal.
+// Without the guard, the row's binary would be admitted.
 #include "cache/admission.hpp"
 
 #include "attack_record.hpp"
@@ -89,7 +89,7 @@ void giveAway(const std::string& path) {
   ASSERT_EQ(::lchown(path.c_str(), kSomebody, kSomebody), 0) << "needs root";
 }
 
-/// One more signer, who says something else than the first.
+/// Adds a signer with a statement that differs from the first one's.
 void addSigner(const SignedCache& cache, const std::function<void(Statement&)>& change) {
   const auto second = otherKey();
   cache.addKey("two", second);
@@ -392,8 +392,8 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) {
          fs::remove(c.file(c.ref.fileName()));
          if (::mknod(c.file(c.ref.fileName()).c_str(), S_IFCHR | 0755, makedev(1, 5)) != 0) {
-           ASSERT_EQ(::mkfifo(c.file(c.ref.fileName()).c_str(), 0600), 0);  // not root: any special file will
-                                                                            // do
+           // Not root: any special file will do.
+           ASSERT_EQ(::mkfifo(c.file(c.ref.fileName()).c_str(), 0600), 0);
          }
        }},
       {"set-gid binary", Reason::unsafe_file_type,
@@ -460,7 +460,7 @@ const std::vector<Attack>& attacks() {
          s.requirePie = true;
          c.put(c.ref, test::program("elf-static"));
        }},
-      // The owners of the files, in addition to write permissions of others.
+      // Owners of the files, beside the write permissions of others.
       {"binary of another user", Reason::unsafe_owner, [](C& c, S&) { giveAway(c.file(c.ref.fileName())); }},
       {"attestation of another user", Reason::unsafe_owner,
        [](C& c, S&) { giveAway(c.file(c.ref.attestationName())); }},
@@ -507,7 +507,7 @@ const std::vector<Attack>& attacks() {
        [](C& c, S&) { fs::resize_file(c.file(c.ref.fileName()), (2ULL << 30U) + 1); }},
       {"empty binary", Reason::not_elf, [](C& c, S&) { fs::resize_file(c.file(c.ref.fileName()), 0); }},
 
-      // Whoever can change the lists can let in what they keep out.
+      // An attacker who can change a list can admit what it refuses.
       {"revocation list writable by others", Reason::unsafe_owner,
        [](C& c, S& s) {
          s.revoked = c.path("revoked");
@@ -592,7 +592,7 @@ const std::vector<Attack>& attacks() {
                     0644);
        }},
 
-      // Texts that two readers can read in two ways.
+      // Texts that two parsers can read differently.
       {"duplicate key, once with an escape", Reason::attestation_malformed,
        [](C& c, S&) {
          signPayload(c, replaced(payloadOf(c), R"("version":)", R"("versi\u006fn":"9","version":)"));
@@ -662,13 +662,13 @@ const std::vector<Attack>& attacks() {
       {"statement of another type", Reason::attestation_unsupported,
        [](C& c, S&) { signPayload(c, replaced(payloadOf(c), "Statement/v1", "Statement/v2")); }},
 
-      // What one of two signers restricts holds, whichever file is read first.
+      // A restriction of one signer holds, whichever file is read first.
       {"second signer's date is over", Reason::expired,
        [](C& c, S&) { addSigner(c, [](Statement& s) { s.expires = Clock::system().wall() - 1h; }); }},
       {"second signer's minimum version", Reason::version_rollback,
        [](C& c, S&) { addSigner(c, [](Statement& s) { s.minimumVersion = "2.0"; }); }},
 
-      // More, and larger, than there is reason for.
+      // Too many or too large.
       {"65 keys", Reason::keyring_invalid,
        [](C& c, S&) {
          for (int i = 0; i < 64; ++i) c.addKey("more-" + std::to_string(i), c.key);
@@ -728,7 +728,7 @@ TEST_P(AttackTest, IsRefusedForItsReason) {
   cache.put(cache.ref, good());
   auto settings = cache.settings();
   {
-    auto withoutFloor = settings;  // the control case must not raise the floor for the attack
+    auto withoutFloor = settings;  // the control case must not raise the floor before the attack
     withoutFloor.state = cache.path("control-state");
     const auto control = admit(cache, withoutFloor);
     ASSERT_TRUE(control) << attack.name << ": " << control.error().message();
@@ -779,7 +779,7 @@ TEST(Admission, TwoKeysMeetAThresholdOfTwo) {
   settings.threshold = 2;
   const auto second = std::move(*PrivateKey::generate(KeyType::ed25519));
   cache.addKey("second", second);
-  // Each signer chooses its own date; the earliest applies.
+  // Each signer chooses a date; the earliest applies.
   auto statement = SignedCache::statementFor(cache.ref, good());
   statement.expires = Clock::system().wall() + 1h;
   writeBytes(cache.file(cache.ref.fileName() + ".second.sigstore.json"), *signStatement(statement, second),
@@ -802,7 +802,7 @@ TEST(Admission, VersionsWithACommonPrefixDoNotInterfere) {
     const auto result = admit(cache, settings);
     EXPECT_TRUE(result) << result.error().message();
   }
-  // Nor does the other's attestation if its binary is missing or unreadable.
+  // Nor does the other version's attestation if its binary is missing or unreadable.
   cache.ref = shorter;
   writeBytes(cache.file("checkout-v1.8.3.sigstore.json"), "{}", 0646);
   EXPECT_TRUE(admit(cache, cache.settings()));
@@ -866,7 +866,7 @@ TEST(Admission, NoDateWrapsAround) {
   EXPECT_TRUE(*inGrace);
 }
 
-/// One name in several versions, and how a daemon that starts now would judge each.
+/// One name in several versions, and the decision of a daemon that starts now on each of them.
 struct RolloutTest : testing::Test {
   RolloutTest() {
     for (const auto& ref : {old, older, newer}) cache.put(ref, good());
@@ -876,7 +876,7 @@ struct RolloutTest : testing::Test {
     for (const auto& entry : restarted.refresh(configured)) EXPECT_TRUE(entry.result) << entry.ref.toString();
     return restarted.admit(ref);
   }
-  /// The reason of its refusal, or "admitted".
+  /// The reason of the refusal, or "admitted".
   static std::string said(const Result<AdmittedPtr>& result) {
     return result ? "admitted" : std::string(toString(result.error().reason));
   }
@@ -893,7 +893,7 @@ TEST_F(RolloutTest, AConfiguredVersionRunsBeforeAndAfterARestart) {
     EXPECT_EQ(said(resident.admit(ref)), "admitted") << ref.toString();
     EXPECT_EQ(said(afterRestart(ref, {old, newer})), "admitted") << ref.toString();
   }
-  EXPECT_EQ(said(resident.admit(older)), "version_rollback") << "only a pod or a command line names it";
+  EXPECT_EQ(said(resident.admit(older)), "version_rollback") << "only pods or command lines name it";
   EXPECT_EQ(said(afterRestart(older, {old, newer})), "version_rollback");
 }
 
@@ -903,7 +903,7 @@ TEST_F(RolloutTest, AnApplicationMayBeRolledBack) {
   const auto back = resident.refresh({old});
   EXPECT_TRUE(back.at(0).result) << back.at(0).result.error().message();
   EXPECT_EQ(said(afterRestart(old, {old})), "admitted");
-  EXPECT_EQ(said(afterRestart(older, {old})), "version_rollback") << "the floor stays where it was";
+  EXPECT_EQ(said(afterRestart(older, {old})), "version_rollback") << "the floor is unchanged";
 }
 
 TEST_F(RolloutTest, AVersionThatOthersNameMovesNoFloor) {
@@ -988,7 +988,7 @@ TEST(Admission, WhatTheImageSaysTakesEverySigner) {
   };
   const ImageConfig image{"1000", {{"A", "b"}}, {"/app"}, {}, "/"};
   EXPECT_EQ(admitWith(image, image)->image, image);
-  EXPECT_EQ(admitWith(image, {})->image, std::nullopt) << "the second signer did not see it";
+  EXPECT_EQ(admitWith(image, {})->image, std::nullopt) << "the second signer does not confirm it";
   EXPECT_EQ(admitWith({}, image)->image, std::nullopt);
   const auto contradicted = admitWith(image, ImageConfig{"0", {}, {}, {}, ""});
   ASSERT_FALSE(contradicted);
@@ -1023,20 +1023,20 @@ TEST_F(ResidentTest, ACopyThatIsGivenUpServesNobodyAndIsReplaced) {
   ASSERT_TRUE(second);
   EXPECT_NE(*second, *first);
   resident.giveUp(*first);
-  EXPECT_EQ(*resident.resident(cache.ref), *second) << "the other one stays";
+  EXPECT_EQ(*resident.resident(cache.ref), *second) << "the second copy stays";
 }
 
 TEST_F(ResidentTest, WhatPodsChooseIsResidentTooAndRaisesNoFloor) {
   const BinaryRef newer{cache.ref.name, "9.0.0"};
   cache.put(newer, good());
   const auto entries = resident.refresh({cache.ref}, Clock::system().wall(), {cache.ref, newer});
-  ASSERT_EQ(entries.size(), 2U) << "a binary of both lists is the configuration's";
+  ASSERT_EQ(entries.size(), 2U) << "a binary in both lists counts as the configuration's";
   EXPECT_TRUE(entries[1].result);
   EXPECT_TRUE(entries[1].resident);
   EXPECT_FALSE(resident.refresh({cache.ref}, Clock::system().wall(), {newer}).at(1).examined);
   const auto served = resident.resident(newer);
   ASSERT_TRUE(served && *served != nullptr);
-  // Had it been the configuration's, its version would be the floor now.
+  // If it counted as the configuration's, its version would now be the floor.
   EXPECT_TRUE(resident.refresh({}, Clock::system().wall(), {cache.ref}).at(0).result);
   const auto dropped = resident.resident(newer);
   ASSERT_TRUE(dropped);
@@ -1052,7 +1052,7 @@ TEST_F(ResidentTest, WhatPodsChooseBelowTheFloorIsRefused) {
   EXPECT_EQ(entries[1].result.error().reason, Reason::version_rollback);
 }
 
-/// What may happen to a file that a workload relies on while the copy serves.
+/// A change to a file that a workload relies on while its copy serves.
 struct Change {
   const char* name;
   Reason reason;
@@ -1162,7 +1162,7 @@ TEST_F(ResidentTest, AStepOfTheClockIsTakenIntoAccount) {
   EXPECT_TRUE(resident.refresh({cache.ref}).at(0).result) << "the clock was wrong and has been corrected";
   ASSERT_TRUE(resident.resident(cache.ref));
   EXPECT_NE(*resident.resident(cache.ref), nullptr);
-  // A node that starts in 1970 and then learns the time.
+  // A node starts with the clock at 1970 and then gets the time.
   cache.addKey("one", cache.key, "fallbackd-not-before: 2020-01-01\n");
   Cache early(cache.settings(), ::geteuid());
   EXPECT_EQ(early.refresh({cache.ref}, Wall::time_point()).at(0).result.error().reason,
@@ -1216,7 +1216,7 @@ TEST_F(ResidentTest, StopsServingWhatWasRevoked) {
   EXPECT_EQ(*revoking.resident(cache.ref), nullptr);
 }
 
-/// A cache whose revocation list is written by the test.
+/// A cache with a revocation list that the test writes.
 struct RevokingTest : ResidentTest {
   RevokingTest() {
     settings.revoked = cache.path("revoked");
@@ -1260,7 +1260,7 @@ TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsReported) {
   const BinaryRef fresh{"cart", "1.0.0"};
   cache.put(fresh, good());
   const auto entries = revoking.refresh({cache.ref, fresh});
-  EXPECT_TRUE(entries.at(0).resident) << "earlier admissions stay";
+  EXPECT_TRUE(entries.at(0).resident) << "earlier admissions stay valid";
   EXPECT_NE(*revoking.resident(cache.ref), nullptr);
   EXPECT_EQ(entries.at(1).result.error().reason, Reason::invalid);
   EXPECT_FALSE(entries.at(1).resident);
@@ -1276,7 +1276,7 @@ TEST_F(RevokingTest, AMalformedListAdmitsNothingNewAndIsReported) {
 
 TEST_F(ResidentTest, StopsServingWhenItsKeyIsRemoved) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
-  // An unreadable ring says nothing about the key: an outage must not lose admitted binaries.
+  // An unreadable keyring does not distrust the key: an outage must not lose admitted binaries.
   writeBytes(cache.path("keys/torn.pub"), "-----BEGIN", 0644);
   EXPECT_FALSE(resident.refresh({cache.ref}).at(0).result);
   ASSERT_NE(*resident.resident(cache.ref), nullptr);
@@ -1338,7 +1338,7 @@ TEST_F(ResidentTest, OverTheBudgetNothingIsKeptButAdmissionWorks) {
   EXPECT_EQ(small.usage().residentBytes, 0U);
   fs::remove(cache.file(cache.ref.fileName()));
   EXPECT_FALSE(small.refresh({cache.ref}).at(0).result);
-  EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "nothing remains of it";
+  EXPECT_FALSE(small.refresh({cache.ref}).at(0).result) << "no copy remains";
 }
 
 /// Binaries of one size, and a memory budget for some of them.
@@ -1371,10 +1371,10 @@ TEST_F(ResidentBudgetTest, WhoeverRunsWhatDoesNotFitSharesOneCopy) {
   EXPECT_EQ(none.usage().residents, 0U);
   one = two;
   two = AdmittedPtr();
-  EXPECT_EQ(*none.admit(cache.ref), *one) << "somebody still holds it";
+  EXPECT_EQ(*none.admit(cache.ref), *one) << "a caller still holds the copy";
   one = AdmittedPtr();
   ASSERT_TRUE(none.admit(cache.ref));
-  EXPECT_EQ(none.usage().hashedBytes, 2 * good().size()) << "nobody did";
+  EXPECT_EQ(none.usage().hashedBytes, 2 * good().size()) << "no caller held the copy";
 }
 
 TEST_F(ResidentBudgetTest, ACopyThatIsHeldIsKnownWhateverARefreshDrops) {
@@ -1385,7 +1385,7 @@ TEST_F(ResidentBudgetTest, ACopyThatIsHeldIsKnownWhateverARefreshDrops) {
   EXPECT_EQ(inodeOf(one.admit(cart)), inodeOf(held));
   const auto hashed = one.usage().hashedBytes;
   EXPECT_TRUE(one.refresh({}, now, {cart}).at(0).resident);
-  EXPECT_EQ(one.usage().hashedBytes, hashed) << "it is kept as it is";
+  EXPECT_EQ(one.usage().hashedBytes, hashed) << "the copy becomes resident without being hashed again";
 }
 
 TEST_F(ResidentBudgetTest, AChangedFileIsNeverServedFromACopyThatIsHeld) {
@@ -1451,7 +1451,7 @@ TEST_F(ResidentBudgetTest, WhatPodsChooseMakesWayForWhatTheConfigurationNames) {
   ASSERT_TRUE(one.refresh({}, now, {cart}).at(0).resident);
   const auto entries = one.refresh({shop}, now, {cart});
   EXPECT_TRUE(entries.at(0).resident);
-  EXPECT_TRUE(entries.at(1).result) << "it stays valid";
+  EXPECT_TRUE(entries.at(1).result) << "it is still admitted";
   EXPECT_FALSE(entries.at(1).resident);
   EXPECT_EQ(*one.resident(cart), nullptr);
   EXPECT_EQ(one.usage().residentBytes, good().size());
@@ -1488,7 +1488,7 @@ TEST_F(ResidentBudgetTest, WhatDidNotFitIsKeptOnceThereIsRoom) {
   const auto entries = one.refresh({cart, shop});
   EXPECT_TRUE(entries.at(0).resident);
   EXPECT_FALSE(entries.at(1).resident);
-  EXPECT_FALSE(one.refresh({cart, shop}).at(1).examined) << "there is none";
+  EXPECT_FALSE(one.refresh({cart, shop}).at(1).examined) << "there is no room";
   EXPECT_TRUE(one.refresh({shop}).at(0).resident);
 }
 
@@ -1504,10 +1504,11 @@ TEST_F(ResidentTest, StricterSettingsCountBeforeAnythingIsAdmittedAgain) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
   resident.reconfigure(settings);
   resident.reconfigure(cache.settings());
-  EXPECT_NE(*resident.resident(cache.ref), nullptr) << "taken back before it was applied";
+  EXPECT_NE(*resident.resident(cache.ref), nullptr)
+      << "the stricter settings were withdrawn before a refresh applied them";
 }
 
-/// A longer grace period is for outages, in which the cache's files may be gone.
+/// A longer grace period is for outages, when the cache's files may be missing.
 TEST_F(ResidentTest, LooserSettingsTakeNoCopyAway) {
   ASSERT_TRUE(resident.refresh({cache.ref}).at(0).resident);
   auto settings = cache.settings();

@@ -140,7 +140,7 @@ TEST(ImageDocument, IsWhatSkopeoPrints) {
 TEST(Attestation, ReadsTheFormsOfCosign) {
   SignedCache cache;
   const auto keyring = *Keyring::open(cache.path("keys"), ::geteuid());
-  // cosign's own attest-blob: Statement v0.1, predicate from the user, no URL-safe text.
+  // As cosign attest-blob writes it: Statement v0.1, the user's predicate, standard base64.
   const std::string payload =
       R"({"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://fallbackd.io/attestations/binary/v1",)"
       R"("subject":[{"name":"checkout","digest":{"sha256":")" +

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The built fallbackctl with a key, a keyring and a cache of its own.
+// The built fallbackctl with its own key, keyring and cache.
 #pragma once
 
 #include "shell.hpp"
@@ -16,7 +16,7 @@ namespace fallbackd::test {
 
 struct CtlTest : testing::Test {
   void SetUp() override {
-    // Set by scripts/check-arm64. NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes it here
+    // Set by scripts/check-arm64. NOLINTNEXTLINE(concurrency-mt-unsafe): no thread changes it here
     if (std::getenv("FALLBACKD_EMULATED") != nullptr) {
       GTEST_SKIP() << "an emulated test cannot start an emulated program";
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl as a person or an init container runs it: the built program on real files.
+// The built fallbackctl on real files, as a person or an init container runs it.
 #include "ctl_fixture.hpp"
 #include "output_schema.hpp"
 
@@ -67,7 +67,8 @@ TEST_F(CtlTest, InstallAcceptsOnlyAdmissibleBinaries) {
 TEST_F(CtlTest, ExecBecomesTheBinary) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42);
-  EXPECT_FALSE(std::filesystem::exists(path("state/version-floor.json"))) << "a command line moves no floor";
+  EXPECT_FALSE(std::filesystem::exists(path("state/version-floor.json")))
+      << "a command line does not move the floor";
   // The shell prints its pid and becomes fallbackctl, which becomes the binary. Everything after "--" belongs
   // to the program, even if it looks like our options.
   const auto same = shell("sh -c 'echo $$; exec " + std::string(FALLBACKCTL) + " exec" + where +
@@ -78,7 +79,7 @@ TEST_F(CtlTest, ExecBecomesTheBinary) {
 
 TEST_F(CtlTest, AHealthCheckLeavesNothingBehind) {
   ASSERT_EQ(install(PROGRAMS "/elf-leaving", "leaving").code, 0);
-  // A process left behind by its check would hold the pipe open that shell() reads to its end.
+  // A process left behind by the check would keep open the pipe that shell() reads to its end.
   EXPECT_EQ(ctl("exec" + where + "leaving@1.8.3 -- 42").code, 42);
 }
 
@@ -94,7 +95,7 @@ TEST_F(CtlTest, VerifyJudgesAFileThatIsNotInTheCache) {
                 .text.find(R"("admitted":true)"),
             std::string::npos);
   EXPECT_EQ(ctl("verify" + where + "--bundle " + path("none.json") + " " + kProgram).code, 1);
-  EXPECT_EQ(ctl("verify" + where + "--bundle " + path("a.json")).code, 2) << "which file?";
+  EXPECT_EQ(ctl("verify" + where + "--bundle " + path("a.json")).code, 2) << "no file is named";
 }
 
 TEST_F(CtlTest, ItsJsonIsWhatTheSchemaSays) {
@@ -156,7 +157,7 @@ TEST_F(CtlTest, SignWritesTheNamespacesAndListShowsThem) {
   ASSERT_EQ(install(kProgram, "checkout", "--namespace shop --namespace shop-test").code, 0);
   const auto list = ctl("list -o json" + where);
   EXPECT_NE(list.text.find(R"("namespaces":["shop","shop-test"])"), std::string::npos) << list.text;
-  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they only concern pods' annotations";
+  EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they apply only to pods' annotations";
 }
 
 TEST_F(CtlTest, SignRecordsWhatTheImageSays) {
@@ -214,7 +215,7 @@ TEST_F(CtlTest, InstallAcceptsOneAttestationOfEachSigner) {
   ASSERT_EQ(two.code, 0) << two.text;
   EXPECT_EQ(ctl("verify --threshold 2" + where).code, 0);
   EXPECT_FALSE(std::filesystem::exists(path("cache/.install-left")));
-  // Other bytes with the same version from one signer: the other's attestation of the old bytes is removed.
+  // One signer signs different bytes with the same version: the other signer's attestation is removed.
   const auto newer = ctl("install" + where + sign("k", PROGRAMS "/elf-static") + " " PROGRAMS "/elf-static");
   ASSERT_EQ(newer.code, 0) << newer.text;
   EXPECT_EQ(ctl("verify" + where).code, 0);
@@ -274,7 +275,7 @@ struct PackTest : CtlTest {
     if (IsSkipped()) return;
     std::filesystem::create_directory(path("pack"));
   }
-  /// A binary and its attestation in the pack.
+  /// Adds a binary and its attestation to the pack.
   void add(const std::string& name, const std::string& version, const std::string& program = kProgram) {
     const auto file = path("pack/" + name + "-v" + version);
     std::filesystem::copy_file(program, file);
@@ -285,7 +286,7 @@ struct PackTest : CtlTest {
   Output installPack(const std::string& more = "") {
     return ctl("install" + where + "--from " + path("pack") + " " + more);
   }
-  /// The pack has nothing else from now on.
+  /// Replaces the pack's content with this binary.
   void onlyPack(const std::string& name, const std::string& version) {
     std::filesystem::remove_all(path("pack"));
     std::filesystem::create_directory(path("pack"));
@@ -345,7 +346,7 @@ TEST_F(PackTest, AFolderInTheWayRefusesThePackBeforeAnythingAppears) {
     const auto refused = installPack();
     EXPECT_EQ(refused.code, 1);
     EXPECT_NE(refused.text.find(path(place) + " is a folder"), std::string::npos) << refused.text;
-    EXPECT_FALSE(has("cart-v2.0.0")) << "half of the pack";
+    EXPECT_FALSE(has("cart-v2.0.0")) << "half of the pack was installed";
     EXPECT_FALSE(has("cart-v2.0.0.sigstore.json"));
     std::filesystem::remove(path(place));
   }
@@ -376,16 +377,18 @@ TEST_F(PackTest, PruningKeepsConfiguredAndRunningVersions) {
   std::filesystem::create_directories(path("run/journal"));
   test::writeBytes(path("run/journal/a.json"), R"({"version":1,"binary":"cart@1.1.0"})", 0600);
   configure(workloadOf("cart@1.0.0"));
-  EXPECT_EQ(installPack("--keep 2").code, 2) << "without a configuration it is unknown what must stay";
+  EXPECT_EQ(installPack("--keep 2").code, 2)
+      << "without a configuration it cannot know which versions must stay";
   const auto output = installPack("--keep 2 --config " + path("fallbackd.yaml"));
   ASSERT_EQ(output.code, 0) << output.text;
   EXPECT_NE(output.text.find("cart  1.2.0    removed"), std::string::npos) << output.text;
   EXPECT_TRUE(has("cart-v1.10.0") && has("cart-v1.9.0")) << "the two highest";
-  EXPECT_TRUE(has("cart-v1.0.0")) << "a workload's";
-  EXPECT_TRUE(has("cart-v1.1.0")) << "runs";
+  EXPECT_TRUE(has("cart-v1.0.0")) << "a workload names it";
+  EXPECT_TRUE(has("cart-v1.1.0")) << "it runs";
   EXPECT_FALSE(has("cart-v1.2.0") || has("cart-v1.2.0.sigstore.json"));
   test::writeBytes(path("run/journal/b.json"), "torn", 0600);
-  EXPECT_EQ(installPack("--keep 1 --config " + path("fallbackd.yaml")).code, 1) << "it is unknown what runs";
+  EXPECT_EQ(installPack("--keep 1 --config " + path("fallbackd.yaml")).code, 1)
+      << "it cannot know which versions run";
   EXPECT_TRUE(has("cart-v1.9.0"));
 }
 
@@ -401,7 +404,7 @@ TEST_F(PackTest, PruningKeepsWhatWasJustInstalled) {
   EXPECT_FALSE(has("cart-v1.9.1") || has("cart-v1.9.0"));
   const auto again = installPack("--keep 1 --config " + path("fallbackd.yaml"));
   EXPECT_EQ(again.code, 0) << again.text;
-  EXPECT_TRUE(has("cart-v1.8.3")) << "unchanged counts as well";
+  EXPECT_TRUE(has("cart-v1.8.3")) << "an unchanged binary counts, too";
 }
 
 TEST_F(PackTest, PruningKeepsWhatARollbackGoesBackTo) {
@@ -419,7 +422,7 @@ TEST_F(PackTest, PruningKeepsWhatWorkloadsOfDropInsReferTo) {
   for (const auto* version : {"1.0.0", "1.1.0"}) add("cart", version);
   ASSERT_EQ(installPack().code, 0);
   onlyPack("cart", "1.2.0");
-  // As in the DaemonSet: the drop-ins are not beside the configuration.
+  // As in the DaemonSet, the drop-ins are not beside the configuration.
   configure("workloads: []\n");
   std::filesystem::create_directories(path("elsewhere"));
   folder.write("elsewhere/shop.yaml", "apiVersion: fallbackd.io/v1\n" + workloadOf("cart@1.0.0"));
@@ -428,7 +431,7 @@ TEST_F(PackTest, PruningKeepsWhatWorkloadsOfDropInsReferTo) {
   ASSERT_EQ(output.code, 0) << output.text;
   EXPECT_TRUE(has("cart-v1.0.0")) << output.text;
   EXPECT_FALSE(has("cart-v1.1.0"));
-  EXPECT_EQ(installPack("--drop-ins " + path("elsewhere")).code, 2) << "of which configuration?";
+  EXPECT_EQ(installPack("--drop-ins " + path("elsewhere")).code, 2) << "drop-ins need a configuration";
 }
 
 TEST_F(CtlTest, AWorkloadOfADropInMayBeBelowTheFloor) {
@@ -450,7 +453,7 @@ TEST_F(CtlTest, AWorkloadOfADropInMayBeBelowTheFloor) {
 TEST_F(PackTest, PruningPassesOverARecoveryThatEndsMeanwhile) {
   for (const auto* version : {"1.0.0", "1.1.0"}) add("cart", version);
   std::filesystem::create_directories(path("run/journal"));
-  // Listed, and gone when it is opened.
+  // The listing contains it, but it cannot be opened.
   std::filesystem::create_symlink(path("run/nothing"), path("run/journal/a.json"));
   ASSERT_EQ(installPack().code, 0);
   onlyPack("cart", "1.2.0");
@@ -465,7 +468,7 @@ TEST_F(PackTest, AFileThatIsTooLargeIsRefusedBeforeItIsCopied) {
   ASSERT_EQ(::truncate(path("pack/cart-v2.0.0").c_str(), (2LL << 30) + 1), 0);
   const auto output =
       shell("ulimit -f 8192; " + std::string(FALLBACKCTL) + " install" + where + "--from " + path("pack"));
-  EXPECT_EQ(output.code, 1) << "a signal: it was copied";
+  EXPECT_EQ(output.code, 1) << "a signal ended it while it copied the file";
   EXPECT_NE(output.text.find("cart-v2.0.0 has more than 2 GiB"), std::string::npos) << output.text;
   EXPECT_TRUE(std::filesystem::is_empty(path("cache")));
 }

@@ -19,7 +19,7 @@ TEST(Floor, OnlyRises) {
     ASSERT_TRUE(floor);
     EXPECT_TRUE(floor->check({"a", "0.0.1"}));
     ASSERT_TRUE(floor->raise({"a", "1.10.0"}));
-    ASSERT_TRUE(floor->raise({"a", "1.9.0"})) << "an older one does not lower it";
+    ASSERT_TRUE(floor->raise({"a", "1.9.0"})) << "an older version does not lower it";
   }
   const auto floor = VersionFloor::open(state);
   ASSERT_TRUE(floor);
@@ -37,7 +37,7 @@ TEST(Floor, ADamagedFileIsSetAsideAndReported) {
     ASSERT_TRUE(floor) << text << ": it must not lock the node out";
     EXPECT_TRUE(floor->warning()) << text;
     EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json.damaged"), text);
-    EXPECT_TRUE(floor->check({"a", "0"})) << "there was no copy yet";
+    EXPECT_TRUE(floor->check({"a", "0"})) << "no copy exists yet";
     EXPECT_TRUE(floor->raise({"a", "1"}));
     EXPECT_FALSE(VersionFloor::open(folder.path())->warning());
     std::filesystem::remove(folder.path() + "/version-floor.copy.json");
@@ -106,7 +106,7 @@ TEST(FloorLimits, ExceedingThemIsAnErrorAndNotAnEmptyFloor) {
       EXPECT_EQ(floor.error().reason, Reason::too_large);
       EXPECT_NE(floor.error().context.find("version floor"), std::string::npos) << floor.error().message();
     }
-    EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json"), text) << "it is unchanged";
+    EXPECT_EQ(test::readBytes(folder.path() + "/version-floor.json"), text) << "the file is unchanged";
   }
   folder.write("version-floor.copy.json", R"({"versions":{"checkout":"1.8.3"}})");
   const auto floor = VersionFloor::open(folder.path());
@@ -130,7 +130,7 @@ TEST(FloorSharing, ConcurrentRaisesAreNotLost) {
   auto two = VersionFloor::open(folder.path());
   ASSERT_TRUE(one->raise({"a", "2.0"}));
   ASSERT_TRUE(two->raise({"b", "2.0"}));
-  ASSERT_TRUE(two->raise({"a", "1.5"})) << "nothing to write";
+  ASSERT_TRUE(two->raise({"a", "1.5"})) << "the floor is already higher";
   const auto found = VersionFloor::open(folder.path());
   EXPECT_FALSE(found->check({"a", "1.9"}));
   EXPECT_FALSE(found->check({"b", "1.9"}));

@@ -26,17 +26,17 @@ using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
 struct FolderWatchTest : testing::Test {
-  /// Whether a change by `make` during the wait is reported.
+  /// Whether the watch reports a change that `make` makes during the wait.
   bool told(FolderWatch& watch, const std::function<void()>& make) {
     bool returned = false;
     boost::asio::co_spawn(loop, watch.changed(1h), [&](std::exception_ptr) { returned = true; });
     loop.restart();
     loop.poll();
-    EXPECT_FALSE(returned) << "before anything happened";
+    EXPECT_FALSE(returned) << "it returned before the change";
     make();
     return test::runUntil(loop, [&] { return returned; });
   }
-  /// Whether it returns after the interval and not before.
+  /// Whether the wait ends after the interval and not before.
   bool returnsAfter(FolderWatch& watch, std::chrono::nanoseconds interval) {
     bool returned = false;
     boost::asio::co_spawn(loop, watch.changed(interval), [&](std::exception_ptr) { returned = true; });
@@ -83,20 +83,20 @@ TEST_F(FolderWatchTest, OtherFoldersAreWatchedInsteadDuringTheWait) {
     fs::create_directory(after + "/x");
   }));
   fs::create_directory(before + "/x");
-  EXPECT_TRUE(returnsAfter(watch, 1s)) << "the earlier folder does not count any more";
+  EXPECT_TRUE(returnsAfter(watch, 1s)) << "the earlier folder is no longer watched";
   EXPECT_TRUE(told(watch, [&] { fs::remove(after + "/x"); }));
 }
 
-/// The limits of inotify are shared by all processes of a user.
+/// All processes of a user share the limits of inotify.
 TEST_F(FolderWatchTest, WithoutInotifyTheIntervalCountsUntilItWorks) {
-  const boost::asio::steady_timer first(loop);  // the loop has its own descriptors by now
+  const boost::asio::steady_timer first(loop);  // the loop has opened its own descriptors
   std::optional<FolderWatch> watch;
   {
     const test::FewDescriptors none;
     watch.emplace(loop.get_executor(), std::vector{folder.path()}, note());
     EXPECT_TRUE(returnsAfter(*watch, 30s));
     EXPECT_TRUE(returnsAfter(*watch, 30s));
-    ASSERT_EQ(news.size(), 1U) << "it is told once";
+    ASSERT_EQ(news.size(), 1U) << "it is reported once";
     EXPECT_THAT(news.front(), testing::HasSubstr("Too many open files"));
   }
   EXPECT_TRUE(told(*watch, [&] { folder.write("checkout-v1", "one"); }));
@@ -109,7 +109,7 @@ TEST_F(FolderWatchTest, WithoutRoomForAWatchTheIntervalCountsUntilThereIs) {
   FolderWatch watch(loop.get_executor(), {folder.path()}, note());
   EXPECT_TRUE(returnsAfter(watch, 5s));
   test::noRoomForWatches = false;
-  ASSERT_EQ(news.size(), 1U) << "it is told once";
+  ASSERT_EQ(news.size(), 1U) << "it is reported once";
   EXPECT_THAT(news.front(), testing::HasSubstr("No space left on device"));
   EXPECT_TRUE(told(watch, [&] { folder.write("checkout-v1", "one"); }));
   ASSERT_EQ(news.size(), 2U);
@@ -117,7 +117,7 @@ TEST_F(FolderWatchTest, WithoutRoomForAWatchTheIntervalCountsUntilThereIs) {
 }
 
 TEST_F(FolderWatchTest, AStepOfTheClockIsReported) {
-  // A nanosecond forward and back: processes that wait for steps notice it, and nobody else does.
+  // A nanosecond forward and back: only processes that wait for clock steps notice it.
   const auto step = [](long seconds, long nanoseconds) {
     timex by{};
     by.modes = ADJ_SETOFFSET | ADJ_NANO;
@@ -129,7 +129,7 @@ TEST_F(FolderWatchTest, AStepOfTheClockIsReported) {
   ASSERT_TRUE(step(-1, 999'999'999));
   bool returned = false;
   boost::asio::co_spawn(loop, watch.changed(1h), [&](std::exception_ptr) { returned = true; });
-  EXPECT_TRUE(test::runUntil(loop, [&] { return returned; })) << "a step before the wait";
+  EXPECT_TRUE(test::runUntil(loop, [&] { return returned; })) << "it reports a step before the wait";
   EXPECT_TRUE(told(watch, [&] {
     ASSERT_TRUE(step(0, 1));
     ASSERT_TRUE(step(-1, 999'999'999));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The version floor under power cuts. Records its file system calls (the linker passes them to the test, see
+// The version floor under power cuts. The test records its file system calls (the linker wraps them, see
 // CMakeLists.txt), creates every disk that a cut at each boundary could leave, and opens the floor on it.
 #include "cache/floor.hpp"
 #include "cache/install.hpp"
@@ -23,8 +23,8 @@
 
 namespace {
 
-/// A disk with POSIX's guarantees and no better: a file's bytes are durable after its fsync, names after the
-/// folder's. Until then any prefix of the bytes, and any state of the names since, may be found.
+/// A disk with only POSIX's guarantees: a file's bytes are durable after its fsync, names after the folder's.
+/// Until then a cut may leave any prefix of the bytes and any later state of the names.
 struct Disk {
   struct Inode {
     std::string durable;  // as of its last fsync
@@ -32,7 +32,7 @@ struct Disk {
   };
   using Names = std::map<std::string, int>;
   std::vector<Inode> inodes;
-  std::vector<Names> names{Names()};  // [0]: durable; then one after each change
+  std::vector<Names> names{Names()};  // [0]: the durable names; then the names after each change
 
   Names now() const { return names.back(); }
   void change(const std::function<void(Names&)>& how) {
@@ -97,7 +97,7 @@ int __wrap_fsync(int fd) {
     auto& inode = recorder.disk.inodes.at(static_cast<std::size_t>(recorder.open[fd]));
     inode.durable = inode.written;
   } else if (recorder.on) {
-    recorder.disk.names = {recorder.disk.now()};  // of the folder
+    recorder.disk.names = {recorder.disk.now()};  // an fsync of the folder
   }
   recorder.boundary();
   return __real_fsync(fd);
@@ -142,7 +142,7 @@ std::set<std::map<std::string, std::string>> remains(const Disk& disk) {
 struct PowerCutTest : testing::Test {
   ~PowerCutTest() override { recorder = Recorder(); }
 
-  /// The floor that is read from a disk with these files.
+  /// Opens the floor on a disk with these files.
   Result<VersionFloor> openOn(const std::map<std::string, std::string>& files) {
     const std::string folder = scratch.path() + "/" + std::to_string(++count);
     fs::create_directory(folder);
@@ -158,7 +158,7 @@ TEST_F(PowerCutTest, TheFloorNeverFallsAndNeverLocksTheNodeOut) {
   auto floor = VersionFloor::open(folder.path());
   ASSERT_TRUE(floor);
   const std::array<const char*, 4> versions{"1.0.0", "1.1.0", "1.10.0", "2.0.0"};
-  std::string acknowledged;  // what raise() has acknowledged: the floor must not be lower
+  std::string acknowledged;  // acknowledged by raise(): the floor must not be lower
   int boundaries = 0;
   recorder.atBoundary = [&] {
     ++boundaries;
@@ -185,7 +185,7 @@ TEST_F(PowerCutTest, TheFloorNeverFallsAndNeverLocksTheNodeOut) {
     recorder.on = false;
     acknowledged = version;
   }
-  EXPECT_GE(boundaries, 4 * 2 * 7) << "the calls were not seen: is the test linked with --wrap?";
+  EXPECT_GE(boundaries, 4 * 2 * 7) << "the calls were not recorded: is the test linked with --wrap?";
 }
 
 struct InstallCutTest : testing::Test {
@@ -203,7 +203,7 @@ struct InstallCutTest : testing::Test {
     fs::remove_all(world.path("cache"));
     fs::copy(world.path("before"), world.path("cache"));
   }
-  /// Runs an install that is killed at the boundary; returns whether it got that far.
+  /// Runs an install that is killed at the boundary; returns whether it reached that boundary.
   [[nodiscard]] bool dies(int boundary) const {
     const pid_t child = ::fork();
     if (child == 0) {
@@ -242,7 +242,7 @@ TEST_F(InstallCutTest, APackIsInstalledCompletelyOrNotAtAll) {
     reset();
     const bool died = dies(boundary);
     ASSERT_TRUE(Installer::open(world.settings(), ::geteuid()))
-        << "the next installer cleans up, boundary " << boundary;
+        << "the next installer must clean up, boundary " << boundary;
     const auto cart = digestOf("cart");
     const auto checkout = digestOf("checkout");
     if (cart == old) {
@@ -259,7 +259,7 @@ TEST_F(InstallCutTest, APackIsInstalledCompletelyOrNotAtAll) {
     if (!died) break;
   }
   EXPECT_LT(boundary, kMaxSteps);
-  EXPECT_GT(before, 10) << "the calls were not seen: is the test linked with --wrap?";
+  EXPECT_GT(before, 10) << "the calls were not recorded: is the test linked with --wrap?";
   EXPECT_GT(after, 5);
 }
 

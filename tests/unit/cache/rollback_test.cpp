@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A deliberate rollback: the configuration lowers what annotations and command lines must reach, for one
-// name, until the floor is above what it rolls back.
+// A deliberate rollback: for one name the configuration lowers the version that annotations and command lines
+// must reach, until the floor is above the version that is rolled back.
 #include "cache/cache.hpp"
 #include "ctl_fixture.hpp"
 
@@ -11,13 +11,13 @@ using test::CtlTest;
 using test::kProgram;
 using test::SignedCache;
 
-/// One name in several versions, of which 1.9.0 has run.
+/// One name in several versions; 1.9.0 has run.
 struct RollbackTest : testing::Test {
   RollbackTest() {
     for (const auto& ref : {oldest, older, bad, fixed}) cache.put(ref, test::program("elf-static-pie"));
     EXPECT_TRUE(resident.refresh({bad}).at(0).result);
   }
-  /// What pods that choose these versions get, as the configuration is now; the configuration names no other.
+  /// What pods get that choose these versions, with the current configuration, which names no other version.
   std::string chosen(const std::vector<BinaryRef>& refs) {
     std::string all;
     for (const auto& one : resident.refresh({}, Clock::system().wall(), refs)) {
@@ -46,7 +46,7 @@ struct RollbackTest : testing::Test {
 TEST_F(RollbackTest, LowersTheFloorOfOneNameForChoosers) {
   EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ");
   rollBack({config::Rollback{{"cart", "1.9.0"}, "1.8.2"}});
-  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "another name's";
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "the rollback is for a different name";
   const auto before = floorFile();
   rollBack({back});
   EXPECT_EQ(chosen({oldest, older}), "1.8.1 version_rollback 1.8.2 ");
@@ -60,7 +60,7 @@ TEST_F(RollbackTest, EndsWithTheConfigurationsEntry) {
   rollBack({back});
   EXPECT_EQ(chosen({older}), "1.8.2 ");
   rollBack({});
-  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "its resident copy does not serve any more either";
+  EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ") << "its resident copy no longer serves either";
   EXPECT_TRUE(resident.rolledBack().empty());
 }
 
@@ -70,7 +70,7 @@ TEST_F(RollbackTest, IsOverOnceSomethingNewerHasRunAndCannotBeReplayed) {
   ASSERT_TRUE(resident.refresh({fixed}).at(0).result);
   EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::passed);
   EXPECT_EQ(chosen({older}), "1.8.2 version_rollback ");
-  // The same entry again, after a restart: an old configuration that somebody brought back.
+  // The same entry after a restart: somebody restored an old configuration.
   auto settings = cache.settings();
   settings.rollbacks = {back};
   Cache restarted(settings, ::geteuid());
@@ -82,8 +82,8 @@ TEST_F(RollbackTest, IsNotEndedByAPodThatChoosesSomethingNewer) {
   rollBack({back});
   EXPECT_EQ(chosen({fixed}), "1.9.1 ");
   EXPECT_EQ(resident.rolledBack().at(0).state, RollbackState::in_effect);
-  EXPECT_EQ(chosen({older}), "1.8.2 ") << "one pod's choice locks no other out";
-  // What the signers say is another matter, whoever chose it.
+  EXPECT_EQ(chosen({older}), "1.8.2 ") << "one pod's choice must not lock out the others";
+  // The signers' minimum version always counts, whoever chose the binary.
   const BinaryRef firm{"checkout", "1.9.2"};
   const auto bytes = test::program("elf-static-pie");
   auto statement = SignedCache::statementFor(firm, bytes);
@@ -112,7 +112,8 @@ TEST(Rollback, IsNotNeededOnANodeThatNeverSawTheVersion) {
   ASSERT_TRUE(floor->raise({"checkout", "1.8.2"}));
   EXPECT_EQ(floor->stateOf(back), RollbackState::not_needed);
   ASSERT_TRUE(floor->raise({"checkout", "1.8.5"}));
-  EXPECT_EQ(floor->stateOf(back), RollbackState::in_effect) << "not above what is rolled back";
+  EXPECT_EQ(floor->stateOf(back), RollbackState::in_effect)
+      << "it is not above the version that is rolled back";
   EXPECT_EQ(floor->effective("checkout", {back}), "1.8.2");
 }
 
@@ -128,7 +129,7 @@ TEST_F(CtlTest, ACommandLineChoosesWhatTheConfigurationRollsBackTo) {
   EXPECT_EQ(ctl("verify" + configured).code, 0);
   EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 42);
   test::writeBytes(path("state/version-floor.json"), R"({"versions":{"checkout":"1.9.1"}})", 0644);
-  EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 1) << "something newer has run";
+  EXPECT_EQ(ctl("exec" + configured + "checkout@1.8.3 -- 42").code, 1) << "a newer version has run";
 }
 
 }  // namespace

@@ -40,14 +40,13 @@ int runCopy(const sys::UniqueFd& fd, const char* argument) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/// An attempt to make the kernel execute something other than what was verified, while it has access to the
-/// copy.
+/// An attempt to make the kernel execute something other than the verified bytes, with access to the copy.
 struct Attempt {
   const char* name;
   std::function<void(const std::string& original, const sys::UniqueFd& copy)> make;
 };
 
-/// The outcome shows whether the kernel allowed it.
+/// Ignores the result: the outcome shows whether the kernel allowed the call.
 void tried(long /*result*/) {}
 
 void overwrite(int fd) {
@@ -72,7 +71,7 @@ const std::vector<Attempt>& attempts() {
       {"copy written through its descriptor", [](S, F copy) { overwrite(copy.get()); }},
       {"copy reopened for writing",
        [](S, F copy) {
-         // As root, who may open anything, like a fallback that opens /proc/self/exe.
+         // Root may open anything, like a fallback that opens /proc/self/exe.
          const sys::UniqueFd again(::open(linkOf(copy).c_str(), O_RDWR | O_CLOEXEC));
          overwrite(again.get());
        }},
@@ -101,7 +100,7 @@ const std::vector<Attempt>& attempts() {
   return rows;
 }
 
-/// The outcome of every attempt on a copy made with this method: "HELD", or what ran or was found instead.
+/// The outcome of the attempt on a copy made with this method: "HELD", or what ran or was found instead.
 std::string outcomeOf(const Attempt& attempt, SealMethod method) {
   const test::TempFolder folder;
   const auto bytes = test::program("elf-static-pie");
@@ -122,7 +121,7 @@ std::string outcomeOf(const Attempt& attempt, SealMethod method) {
   return runCopy(fd, "42") == 42 ? "HELD" : "DOES NOT RUN";
 }
 
-/// Since Linux 6.3.
+/// True since Linux 6.3.
 bool knowsSealExec() {
   constexpr int kSealExec = 0x20;
   const sys::UniqueFd memory(::memfd_create("it", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -238,8 +237,7 @@ TEST(SealedPitfall, KernelsWithoutSealExecStillSealAgainstWriting) {
       << "101: no filter, 102: no copy, 103: written to";
 }
 
-/// The copy's seals if the kernel is busy that many times, as while it moves a page, or 0 if there is no
-/// copy.
+/// The copy's seals if the kernel is busy that many times, as when it migrates a page; 0 if there is no copy.
 int sealsAfter(int refusals) {
   return inChild([=] {
     const sys::UniqueFd source(::open(PROGRAMS "/elf-static-pie", O_RDONLY | O_CLOEXEC));
@@ -257,7 +255,7 @@ TEST(SealedPitfall, ABusyKernelIsAskedAgain) {
   constexpr int kAll = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   EXPECT_EQ(sealsAfter(1), kAll);
   EXPECT_EQ(sealsAfter(3), kAll);
-  EXPECT_EQ(sealsAfter(1000), 0) << "not forever";
+  EXPECT_EQ(sealsAfter(1000), 0) << "it gives up at some point";
 }
 
 TEST(SealedPitfall, KernelsBefore63LackMfdExec) {
@@ -266,7 +264,7 @@ TEST(SealedPitfall, KernelsBefore63LackMfdExec) {
             found(SealMethod::memfd));
 }
 
-/// vm.memfd_noexec belongs to the PID namespace: set it in a separate one.
+/// vm.memfd_noexec belongs to the PID namespace: the test sets it in a separate one.
 TEST(SealedPitfall, WithoutExecutableMemfdsAnUnlinkedFileIsUsed) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: a pid namespace with vm.memfd_noexec=2";
   if (::access("/proc/sys/vm/memfd_noexec", F_OK) != 0) GTEST_SKIP() << "needs vm.memfd_noexec, Linux 6.3";
@@ -321,7 +319,7 @@ TEST(SealedPitfall, AnUnlinkedCopyRunsWhereItsFolderForbidsIt) {
 }
 
 TEST(SealedSysctl, IfItForbidsMemfdsAnUnlinkedFileIsUsed) {
-  // The real sysctl, which belongs to the PID namespace: in a separate one.
+  // The real sysctl belongs to the PID namespace: the test sets it in a separate one.
   const test::TempFolder folder;
   const pid_t child = ::fork();
   if (child == 0) {
@@ -351,7 +349,7 @@ TEST(SealedSysctl, IfItForbidsMemfdsAnUnlinkedFileIsUsed) {
   int status = 0;
   ::waitpid(child, &status, 0);
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  if (code == 123) GTEST_SKIP() << "this kernel has no vm.memfd_noexec (it came with 6.3)";
+  if (code == 123) GTEST_SKIP() << "this kernel has no vm.memfd_noexec (added in 6.3)";
   EXPECT_EQ(code, 42);
   test::recordAttack("memfd refused by the sysctl", "HELD", code == 42 ? "HELD" : std::to_string(code), "");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackctl sign and keygen: what is refused before it is signed, and keys that are encrypted.
+// fallbackctl sign and keygen: what sign refuses, and encrypted keys.
 #include "ctl_fixture.hpp"
 
 #include <array>
@@ -16,7 +16,7 @@ using test::kProgram;
 using test::Output;
 using test::shell;
 
-/// The program as if it were built for another machine: nothing else in its headers depends on it.
+/// The program as if it were built for a different machine: no other header field depends on the machine.
 std::string forMachine(std::string bytes, Elf64_Half machine) {
   bytes.replace(offsetof(Elf64_Ehdr, e_machine), sizeof machine,
                 {static_cast<char>(machine & 0xffU), static_cast<char>(machine >> 8U)});
@@ -47,7 +47,8 @@ TEST_F(SignTest, TheArchitectureIsTheFiles) {
   const auto wrong = sign(kProgram, "--arch " + kOtherName);
   EXPECT_EQ(wrong.code, 1) << wrong.text;
   EXPECT_TRUE(says(wrong, "arch_mismatch")) << wrong.text;
-  EXPECT_EQ(sign(kProgram, "--skip-form-check --arch " + kOtherName).code, 1) << "that is not about its form";
+  EXPECT_EQ(sign(kProgram, "--skip-form-check --arch " + kOtherName).code, 1)
+      << "the architecture is not part of the form";
   EXPECT_EQ(sign(kProgram, "--arch riscv64").code, 2);
   const auto s390 = sign(write("s390", forMachine(test::program("elf-static-pie"), EM_S390)));
   EXPECT_TRUE(says(s390, "elf_wrong_machine")) << s390.text;
@@ -85,7 +86,7 @@ TEST_F(SignTest, AVersionThatGoRecordedOtherwiseIsRefused) {
   EXPECT_FALSE(signedAnything());
   EXPECT_EQ(sign(write("go", test::withGoBuild(test::program("elf-static"), "v1.8.3"))).code, 0);
   EXPECT_EQ(sign(write("go", test::withGoBuild(test::program("elf-static"), "(devel)")), "--force").code, 0)
-      << "an ordinary go build says nothing about the version";
+      << "an ordinary go build records no version";
 }
 
 TEST_F(SignTest, AnAttestationIsReplacedOnlyByForce) {
@@ -110,8 +111,8 @@ struct EncryptedKey : SignTest {
                  " --name checkout --version 1.8.3 --expires 30d --force --out " + path("a.json") + " " +
                  more + " " + kProgram);
   }
-  /// fallbackctl on a terminal of its own, with these lines typed one after each question; what the terminal
-  /// shows.
+  /// Runs fallbackctl on its own terminal and types one of these lines after each prompt; returns what the
+  /// terminal shows.
   static Output onTerminal(const std::string& arguments, const std::vector<std::string>& lines) {
     int terminal = -1;
     const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
@@ -176,18 +177,19 @@ TEST_F(EncryptedKey, IsAskedForOnTheTerminalWithoutEcho) {
   EXPECT_EQ(good.code, 0) << good.text;
   EXPECT_FALSE(says(good, "battery")) << good.text;
   EXPECT_EQ(onTerminal(arguments, {"wrong\n"}).code, 1);
-  EXPECT_EQ(onTerminal(arguments, {"\n"}).code, 2) << "an empty one";
+  EXPECT_EQ(onTerminal(arguments, {"\n"}).code, 2) << "an empty passphrase";
   const auto unended = onTerminal(arguments, {"battery\x04"});
   EXPECT_EQ(unended.code, 0) << "Ctrl-D instead of Return: " << unended.text;
-  // The echo is back after Ctrl-C: the shell of the same terminal shows what is typed next.
+  // Ctrl-C restores the echo: the shell on the same terminal shows what is typed next.
   const auto stopped = onTerminal(arguments + "; stty -a", {"batt\x03"});
   EXPECT_TRUE(says(stopped, "cancelled")) << stopped.text;
   EXPECT_TRUE(says(stopped, " echo ")) << stopped.text;
-  EXPECT_EQ(onTerminal("keygen --encrypt --out " + path("f"), {"one\n", "two\n"}).code, 2) << "they differ";
+  EXPECT_EQ(onTerminal("keygen --encrypt --out " + path("f"), {"one\n", "two\n"}).code, 2)
+      << "the passphrases differ";
   EXPECT_FALSE(std::filesystem::exists(path("f.key")));
 }
 
-/// The commands of docs/packs.md, as they stand there.
+/// The commands of docs/packs.md, word for word.
 std::string typed(const std::string& name) {
   const auto text = test::readBytes(PACKS_DOCUMENT);
   const auto mark = text.find("<!-- typed: " + name + " -->");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A cache with its own key, and ways to spoil it.
+// A cache with its own key, and functions that spoil it.
 #pragma once
 
 #include "base/strings.hpp"
@@ -39,7 +39,7 @@ inline std::string program(const std::string& name) {
   return readBytes(std::string(PROGRAMS) + "/" + name);
 }
 
-/// The program with writable code segments: no linker today would create it.
+/// The program with writable code segments, which today's linkers do not create.
 inline std::string withWritableCode(std::string bytes) {
   Elf64_Ehdr header;
   std::memcpy(&header, bytes.data(), sizeof header);
@@ -146,7 +146,7 @@ struct SignedCache {
   SignedCache& operator=(const SignedCache&) = delete;
 
   TempFolder folder;
-  std::string mounted;  // what an attack mounted there
+  std::string mounted;  // the path where an attack mounted something
   cache::PrivateKey key = std::move(*cache::PrivateKey::generate(cache::KeyType::p256));
   BinaryRef ref{"checkout", "1.8.3"};
 };
