@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The description of the configuration is complete, and equals the generated files for editors and people.
+// The description of the configuration is complete and matches the generated files for editors and people.
 #include "config/description.hpp"
 
 #include "content_of.hpp"

@@ -28,7 +28,7 @@ Drill rehearsal(const std::string& reason = "") {
 TEST(Drill, WhatIsWrittenIsReadUntilItIsRemoved) {
   const TempFolder folder;
   const auto state = folder.path() + "/new";
-  EXPECT_FALSE(readDrill(folder.path()).value()) << "there is no file";
+  EXPECT_FALSE(readDrill(folder.path()).value()) << "no file exists";
   const auto drill = rehearsal("it's \"quarterly\": #1 {x}");
   ASSERT_TRUE(writeDrill(state, drill));
   EXPECT_EQ(readDrill(state).value(), drill);
@@ -42,7 +42,7 @@ TEST(Drill, EndsByItselfAndIsNeverLongerThanAnHour) {
   EXPECT_TRUE(drill.holdsAt(at(0s)));
   EXPECT_TRUE(drill.holdsAt(at(599s)));
   EXPECT_FALSE(drill.holdsAt(at(600s)));
-  EXPECT_FALSE(drill.holdsAt(at(600s - kMaxDrill - 1s))) << "a clock that was set back does not prolong it";
+  EXPECT_FALSE(drill.holdsAt(at(600s - kMaxDrill - 1s))) << "setting back the clock must not prolong it";
 }
 
 TEST(Drill, AFileThatSaysAnythingElseIsNoDrill) {
@@ -88,7 +88,7 @@ TEST(Drill, IsACopyOfItsWorkloadForOnePodAlone) {
   EXPECT_EQ(drill.match.container, "main");
   EXPECT_EQ(drill.image, "fallbackd-drill.invalid/checkout:1");
   EXPECT_EQ(drill.imageFrom, Provenance::pod_specification)
-      << "whatever container kubelet makes is the real one";
+      << "any container that kubelet creates is the real one";
   EXPECT_EQ(drill.binary, workload.binary);
   EXPECT_TRUE(drill.startAfter.empty()) << "its pod has no init containers";
   EXPECT_FALSE(isDrill((*drilled)->workloads[0]));

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 struct FileWatchTest : testing::Test {
-  /// Whether changed() returns after `act`; `act` runs once the folders are watched.
+  /// Whether changed() returns after `act`, which runs once the folders are watched.
   bool noticed(const std::function<void()>& act) {
     bool done = false;
     boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr) { done = true; });
@@ -36,7 +36,7 @@ struct FileWatchTest : testing::Test {
     act();
     return test::runUntil(loop, [&] { return done; });
   }
-  /// Whether changed() returns by itself, while time passes.
+  /// Whether changed() returns without a further change while time passes.
   bool returns() {
     bool done = false;
     boost::asio::co_spawn(loop, watcher->changed(), [&](std::exception_ptr) { done = true; });
@@ -129,23 +129,24 @@ TEST_F(FileWatchTest, AChangeBetweenWatchAndWait) {
   EXPECT_TRUE(noticed([] {}));
 }
 
-/// The daemon reads them, and starts much else before it can watch.
+/// The daemon reads the files, and starts many other parts before it can watch them.
 TEST_F(FileWatchTest, AChangeBetweenTheFirstReadAndTheWatch) {
   const auto watchSince = [&](const std::string& read) {
     watcher = std::make_unique<FileWatch>(loop.get_executor(), file, std::nullopt, nullptr, read);
   };
   const auto asRead = metadataOf(file, folder.path() + "/conf.d");
   watchSince(asRead);
-  EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "bb"); })) << "and not before";
+  EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "bb"); })) << "not before the change";
   watchSince(asRead);
-  EXPECT_TRUE(returns()) << "it has changed already";
-  EXPECT_TRUE(noticed([&] { folder.write("conf.d/a.yaml", "b"); })) << "once";
+  EXPECT_TRUE(returns()) << "the file changed before the watch";
+  EXPECT_TRUE(noticed([&] { folder.write("conf.d/a.yaml", "b"); }))
+      << "the earlier change is reported only once";
   watchSince(metadataOf(file, folder.path() + "/conf.d"));
   fs::remove(folder.path() + "/conf.d/a.yaml");
-  EXPECT_TRUE(returns()) << "a drop-in is gone";
+  EXPECT_TRUE(returns()) << "a drop-in was removed";
   watchSince(asRead);
   const test::FewDescriptors none;
-  EXPECT_TRUE(returns()) << "where it compares, too";
+  EXPECT_TRUE(returns()) << "the comparison without inotify finds it, too";
 }
 
 TEST_F(FileWatchTest, ABurstIsOneChange) {
@@ -163,9 +164,9 @@ TEST_F(FileWatchTest, ABurstIsOneChange) {
   EXPECT_FALSE(again);
 }
 
-/// The limits of inotify are shared by all processes of a user.
+/// All processes of a user share the limits of inotify.
 TEST_F(FileWatchTest, WithoutInotifyItComparesUntilItWorks) {
-  const boost::asio::steady_timer first(loop);  // the loop has its own descriptors by now
+  const boost::asio::steady_timer first(loop);  // the loop has opened its own descriptors
   noteNews();
   {
     const test::FewDescriptors none;
@@ -176,12 +177,12 @@ TEST_F(FileWatchTest, WithoutInotifyItComparesUntilItWorks) {
     fs::resize_file(file, 3);
     clock.advance(loop, 10s);
     EXPECT_TRUE(done);
-    fs::resize_file(file, 4);  // before the next call, after the last look
+    fs::resize_file(file, 4);  // after the last comparison, before the next call
     EXPECT_TRUE(returns());
-    ASSERT_EQ(news.size(), 1U) << "it is told once";
+    ASSERT_EQ(news.size(), 1U) << "it is reported once";
     EXPECT_NE(news.front().find("Too many open files"), std::string::npos) << news.front();
   }
-  EXPECT_TRUE(returns()) << "nobody knows what happened until it can watch";
+  EXPECT_TRUE(returns()) << "changes before the watch may have been missed";
   ASSERT_EQ(news.size(), 2U);
   EXPECT_EQ(news.back(), "works");
   EXPECT_TRUE(noticed([&] { folder.write("fallbackd.yaml", "b"); }));
@@ -196,7 +197,7 @@ TEST_F(FileWatchTest, WithoutRoomForAWatchItComparesUntilThereIs) {
   fs::resize_file(file, 5);
   EXPECT_TRUE(returns());
   test::noRoomForWatches = false;
-  ASSERT_EQ(news.size(), 1U) << "it is told once";
+  ASSERT_EQ(news.size(), 1U) << "it is reported once";
   EXPECT_NE(news.front().find("No space left on device"), std::string::npos) << news.front();
   EXPECT_TRUE(returns());
   EXPECT_EQ(news.back(), "works");

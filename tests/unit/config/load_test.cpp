@@ -82,14 +82,14 @@ workloads:
   EXPECT_FALSE(config.detection.unstick);
   EXPECT_EQ(config.mode, Mode::observe);
   ASSERT_EQ(config.workloads.size(), 2U);
-  EXPECT_EQ(modeOf(config, config.workloads[0], "shop"), Mode::observe) << "the workload's own word";
-  EXPECT_EQ(modeOf(config, config.workloads[1], "shop"), Mode::recover) << "its namespace's";
-  EXPECT_EQ(modeOf(config, config.workloads[1], "bank"), Mode::observe) << "the node's";
-  EXPECT_EQ(settleOf(config, config.workloads[0]), Settle::always) << "the workload's own word";
+  EXPECT_EQ(modeOf(config, config.workloads[0], "shop"), Mode::observe) << "the workload sets it";
+  EXPECT_EQ(modeOf(config, config.workloads[1], "shop"), Mode::recover) << "its namespace sets it";
+  EXPECT_EQ(modeOf(config, config.workloads[1], "bank"), Mode::observe) << "the node sets it";
+  EXPECT_EQ(settleOf(config, config.workloads[0]), Settle::always) << "the workload sets it";
   EXPECT_EQ(config.workloads[0].standIn.path, "/app/server");
   EXPECT_EQ(config.workloads[1].standIn.path, "");
-  EXPECT_EQ(settleOf(config, config.workloads[1]), Settle::automatic) << "the node's";
-  EXPECT_EQ(Config().settle, Settle::never) << "what nobody asked for";
+  EXPECT_EQ(settleOf(config, config.workloads[1]), Settle::automatic) << "the node sets it";
+  EXPECT_EQ(Config().settle, Settle::never) << "off by default";
   const auto& one = config.workloads[0];
   EXPECT_EQ(one.match.namespaceName, "shop");
   EXPECT_EQ(one.match.labels.at("app"), "checkout");
@@ -361,7 +361,7 @@ TEST(Load, PathsThatAreNotRegularFiles) {
   EXPECT_NE(first(huge).find("larger than 1 MiB"), std::string::npos);
 }
 
-/// For a watch that begins later.
+/// A watch that begins later needs the files' earlier state.
 TEST(Load, SaysWhatTheFilesWereBeforeItReadThem) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion);
@@ -436,7 +436,7 @@ TEST(Load, DropInsContainOnlyWorkloadsAndAreReadByName) {
   EXPECT_EQ(good.config->workloads[0].definedAt, folder.path() + "/conf.d/10.yaml:3");
   EXPECT_EQ(good.config->workloads[0].given,
             (std::set<std::string, std::less<>>{"name", "match", "image", "binary"}))
-      << "what it leaves out, its pods may say";
+      << "the pods may set what the workload leaves out";
   EXPECT_EQ(good.config->workloads[1].given,
             (std::set<std::string, std::less<>>{"name", "match", "image", "binary", "user", "user.gid"}));
   EXPECT_EQ(good.config->workloads[0].detection.stallTimeout, 3s) << "the main file's defaults apply";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every mistake that a configuration can contain, with its position and message.
+// Every mistake that a configuration can contain, with its position and its message.
 #include "config/load.hpp"
 #include "config/raw.hpp"
 
@@ -12,7 +12,7 @@ const std::string kHead = "apiVersion: fallbackd.io/v1\n";
 const std::string kList = kHead + "workloads:\n";
 // Lines 3 to 6; additions are on line 7, in column 3.
 const std::string kOne = kList + "- name: a\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n";
-// Without an image, where the pod's specification says it.
+// For workloads without an image: the pod's specification names it.
 const std::string kSources = kHead + "kubernetes: {sources: [apiserver]}\nworkloads:\n";
 const std::string kOwn = "- name: a\n  match: {container: c}\n  binary: a@1\n";
 

@@ -35,7 +35,7 @@ TEST(Pause, ADamagedFileDoesNotAllowStandInsAgain) {
   before.withoutStandIns = true;
   EXPECT_TRUE(pauseOfDamaged("line 1", &before, now).withoutStandIns);
   const auto unknown = pauseOfDamaged("line 1", nullptr, now);
-  EXPECT_TRUE(unknown.withoutStandIns) << "at a start nobody knows what it said";
+  EXPECT_TRUE(unknown.withoutStandIns) << "at a start the file's earlier content is unknown";
   EXPECT_EQ(unknown.node, order("its file cannot be read: line 1"));
 }
 
@@ -67,14 +67,14 @@ TEST(Pause, AnAnnotationSaysWhyOrNothing) {
   EXPECT_EQ(pauseReasonIn("false"), std::nullopt);
   EXPECT_EQ(pauseReasonIn("true"), "");
   EXPECT_EQ(pauseReasonIn(" true\n"), "");
-  EXPECT_EQ(pauseReasonIn("yes"), "yes") << "somebody wanted something to stop";
+  EXPECT_EQ(pauseReasonIn("yes"), "yes") << "the author wanted something to stop";
   EXPECT_EQ(pauseReasonIn("two\nlines\x7f."), "two lines\ufffd.");
   const std::string letters = "\xc3\xa4";
   std::string many = "x";
   for (std::size_t i = 0; i < kMaxPauseReason; ++i) many += letters;
   const auto cut = pauseReasonIn(many);
   ASSERT_TRUE(cut);
-  EXPECT_EQ(cut->size(), kMaxPauseReason - 1) << "never within a character";
+  EXPECT_EQ(cut->size(), kMaxPauseReason - 1) << "it must not be cut within a character";
 }
 
 TEST(Pause, AnnotatedNamespacesArePausedToo) {

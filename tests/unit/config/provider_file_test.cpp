@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's file as clouds write it, and every mistake that it can contain.
+// kubelet's file as cloud providers write it, and every mistake that it can contain.
 #include "config/provider_file.hpp"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ std::vector<CredentialProvider> readGood(const std::string& text) {
 }
 
 TEST(ProviderFile, AsOnAnAmazonNode) {
-  // JSON is YAML, too.
+  // JSON is also YAML.
   const auto providers = readGood(R"({
     "apiVersion": "kubelet.config.k8s.io/v1",
     "kind": "CredentialProviderConfig",

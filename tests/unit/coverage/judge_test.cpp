@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every verdict, and what leads to it.
+// Every verdict and its condition.
 #include "coverage/judge.hpp"
 
 #include "coverage/report.hpp"
@@ -37,7 +37,7 @@ boost::json::object& firstContainer(boost::json::object& pod) {
   return pod.at("spec").at("containers").as_array().at(0).as_object();
 }
 
-/// A node where pods of shop may choose web@1.8.3, with everything recorded.
+/// A node on which pods in shop may choose web@1.8.3, with the image's configuration recorded.
 struct CoverageTest : testing::Test {
   CoverageTest() {
     config.kubernetes.sources = {config::PodSource::apiserver};
@@ -277,7 +277,8 @@ TEST_F(CoverageTest, AVariableThatIsNotKnownDecidesByMissingEnv) {
   const auto refused = only();
   EXPECT_EQ(refused.verdict, Verdict::not_inherited);
   EXPECT_THAT(refused.why, HasSubstr("env[0]"));
-  EXPECT_THAT(refused.why, Not(HasSubstr("env[1]"))) << "the sandbox has an address when a fallback starts";
+  EXPECT_THAT(refused.why, Not(HasSubstr("env[1]")))
+      << "the sandbox has its address by the time a fallback starts";
   config.inheritance.missingEnv = config::MissingEnv::start;
   EXPECT_EQ(only().verdict, Verdict::limited);
 }

@@ -42,7 +42,7 @@ TEST(Manifests, SeveralDocumentsListsAndJson) {
       << all.problems;
   EXPECT_EQ(read(R"({"kind": "PodList", "items": [{"kind": "A"}]})").objects,
             (std::vector<std::string>{R"({"kind":"A"})"}));
-  EXPECT_EQ(read("{kind: A}").objects.size(), 1U) << "YAML may begin with a brace, too";
+  EXPECT_EQ(read("{kind: A}").objects.size(), 1U) << "YAML may also begin with a brace";
   EXPECT_TRUE(read("").objects.empty());
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract of cri::Runtime and cri::EventSource, kept by the fakes.
+// The fakes fulfil the contract of cri::Runtime and cri::EventSource.
 #include "contract/contract.hpp"
 
 #include "fake_clock.hpp"

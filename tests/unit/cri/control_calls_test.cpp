@@ -76,7 +76,7 @@ class Calls : public testing::Test {
   }
   void TearDown() override { server_->Shutdown(); }
 
-  /// Cancels the call while the server works on it. Its result.
+  /// Cancels the call while the server works on it; returns the call's result.
   std::optional<Result<>> cancelled(const Call& call) {
     std::optional<Result<>> result;
     int ended = 0;
@@ -91,7 +91,7 @@ class Calls : public testing::Test {
       EXPECT_EQ(runtime_.begun.get_future().wait_for(kCeiling), std::future_status::ready);
       boost::asio::post(loop_, [&] {
         signal.emit(boost::asio::cancellation_type::terminal);
-        // Behind the cancellation on the same connection: when it is answered, the server knows of both.
+        // It follows the cancellation on the same connection: its answer means that the server has seen both.
         boost::asio::co_spawn(loop_, control_->removeContainer("another"),
                               [&](const std::exception_ptr&, const Result<>&) {
                                 runtime_.mayEnd.set_value();
@@ -120,7 +120,7 @@ TEST_F(Calls, AStartIsNotCutOff) {
 
 TEST_F(Calls, OthersAre) {
   cancelled([&] { return control_->stopContainer("one", 0s); });
-  EXPECT_TRUE(runtime_.cutOff) << "the other test shows nothing";
+  EXPECT_TRUE(runtime_.cutOff) << "otherwise the other test proves nothing";
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of kubelet's matchImages; most lines come from its documentation.
+// The rules of kubelet's matchImages; most cases come from its documentation.
 #include "domain/image_pattern.hpp"
 
 #include <string>
@@ -47,7 +47,7 @@ TEST(ImagePattern, ThePortMustMatchOrBeAbsentInBoth) {
 
 TEST(ImagePattern, ThePathIsAPrefix) {
   EXPECT_TRUE(matches("r.io/shop", "r.io/shop/checkout"));
-  EXPECT_TRUE(matches("r.io/shop", "r.io/shopping/checkout")) << "like kubelet";
+  EXPECT_TRUE(matches("r.io/shop", "r.io/shopping/checkout")) << "kubelet does the same";
   EXPECT_FALSE(matches("r.io/shop/", "r.io/shopping/checkout"));
   EXPECT_FALSE(matches("r.io/shop/checkout/a", "r.io/shop/checkout"));
   EXPECT_FALSE(matches("r.io/*", "r.io/shop")) << "no stars in paths";

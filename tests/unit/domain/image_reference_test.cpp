@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// containerd's rules for image references; most lines come from its own tests.
+// containerd's rules for image references; most cases come from its own tests.
 #include "domain/image_reference.hpp"
 
 #include <string>
@@ -38,7 +38,7 @@ TEST(ImageReference, HasTheNameUnderWhichContainerdStoresIt) {
       {"r.example.com/a@" + kDigest, "r.example.com/a@" + kDigest},
       {"r.example.com/a:1@" + kDigest, "r.example.com/a@" + kDigest},
       {"nginx@" + kDigest, "docker.io/library/nginx@" + kDigest},
-      {"sha256:" + kHex64, "docker.io/library/sha256:" + kHex64},  // a tag, as containerd reads it
+      {"sha256:" + kHex64, "docker.io/library/sha256:" + kHex64},  // containerd reads it as a tag
   };
   for (const auto& [text, name] : names) EXPECT_EQ(stored(text), name) << text;
 }
@@ -55,7 +55,7 @@ TEST(ImageReference, TextsWithTheSameStoredNameAreTheSameImage) {
   EXPECT_FALSE(sameImage("r.x/a:1", "r.x/a:1@" + kDigest));
   EXPECT_FALSE(sameImage("r.x/a", "r.x:443/a"));
   EXPECT_FALSE(sameImage("r.x/A", "r.x/A")) << "neither is valid";
-  EXPECT_EQ(ImageReference::parse("r.x/a:1@" + kDigest)->tag(), "1") << "kept for the version";
+  EXPECT_EQ(ImageReference::parse("r.x/a:1@" + kDigest)->tag(), "1") << "the version needs it";
 }
 
 TEST(ImageReference, TheFirstPartIsAHostIfItHasADotAColonCapitalsOrIsLocalhost) {
@@ -133,7 +133,7 @@ TEST(ImageReference, SaysWhyItRefusesAndWhatToWrite) {
     ASSERT_FALSE(reference) << text;
     EXPECT_EQ(reference.error().reason, Reason::invalid);
     EXPECT_THAT(reference.error().context, HasSubstr(words));
-    EXPECT_LT(reference.error().context.size(), 500U) << "not as long as the input";
+    EXPECT_LT(reference.error().context.size(), 500U) << "the message must not be as long as the input";
   }
 }
 
