@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may send requests, in what form, and which clients are disconnected.
+// Which requests are admitted, and which clients are disconnected.
 #include "http/access.hpp"
 
 #include "base/query.hpp"
@@ -58,13 +58,13 @@ TEST(Token, OneThatCannotBeReadNowIsReadLater) {
   {
     const test::FewDescriptors none;
     EXPECT_FALSE(token.refresh());
-    EXPECT_TRUE(token.admits("Bearer 0123456789abcdef")) << "the earlier one stays in use";
+    EXPECT_TRUE(token.admits("Bearer 0123456789abcdef")) << "the earlier token stays in use";
   }
   EXPECT_TRUE(token.refresh());
   EXPECT_TRUE(token.admits("Bearer another-token-of-mine"));
 }
 
-/// A rotation that takes the file away for a moment is reported once.
+/// A rotation that briefly removes the file is reported once.
 TEST(Token, AMissingFileIsReportedOnce) {
   const test::TempFolder folder;
   const auto file = folder.write("token", "0123456789abcdef");
@@ -107,7 +107,7 @@ TEST(Host, IsAnAddressOrLocalhost) {
 }
 
 TEST(Accept, OpenMetricsIfTheClientRatesItAtLeastAsHigh) {
-  // Prometheus 2.42's header.
+  // The header of Prometheus 2.42.
   EXPECT_TRUE(
       wantsOpenMetrics("application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
                        "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server as its clients see it: well-behaved ones, slow ones, many, and those without a token.
+// The server as its clients see it: well-behaved clients, slow ones, many at once, and clients without a
+// token.
 #include "http/server.hpp"
 
 #include "few_descriptors.hpp"
@@ -51,7 +52,7 @@ class Connection {
     asio::write(socket_, asio::buffer(bytes), error_);
     return !error_;
   }
-  /// Reads until `end`, or everything.
+  /// Reads until `end`, or until the server closes.
   std::string receive(const std::string& end = "") {
     std::string text;
     if (end.empty()) {
@@ -67,7 +68,7 @@ class Connection {
     if (!send("GET " + target + " HTTP/1.1\r\nConnection: close\r\n" + headers + "\r\n")) return "not sent";
     return receive();
   }
-  /// Whether the server has closed it.
+  /// Whether the server has closed the connection.
   bool closed() {
     socket_.non_blocking(true, error_);
     char byte = 0;
@@ -82,8 +83,8 @@ class Connection {
   boost::system::error_code error_;
 };
 
-/// errno of a connection attempt by that user, who is already in the folder, so that no parent folder
-/// refuses.
+/// The errno of that user's attempt to connect. The attempt is made from inside the folder, so that no parent
+/// folder refuses it.
 int connectAs(uid_t user, const std::string& folder, const std::string& name) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -137,7 +138,7 @@ class HttpServerTest : public testing::Test {
   std::string get(const std::string& target, const std::string& headers = "Host: localhost\r\n") {
     return Connection(port()).get(target, headers);
   }
-  /// As many listeners to /events as TCP may have; they stay connected.
+  /// Connects as many listeners to /events as TCP allows; they stay connected.
   void takeAllStreams(std::vector<std::unique_ptr<Connection>>& listeners) const {
     for (int i = 0; i < 16; ++i) {
       listeners.push_back(std::make_unique<Connection>(port()));
@@ -192,7 +193,7 @@ TEST_F(HttpServerTest, AnswersAndRefuses) {
   EXPECT_THAT(bare, Not(HasSubstr("\r\n\r\nheld")));
 }
 
-/// Numbers of ten digits, and a failure in place of the one that it is told.
+/// Yields ten-digit numbers, and a failure in place of number `failAt`.
 class Numbers final : public Body {
  public:
   explicit Numbers(std::uint64_t failAt) : failAt_(failAt) {}
@@ -236,7 +237,7 @@ TEST_F(HttpServerTest, ABodyComesInPieces) {
   const auto bare = kept.receive();
   EXPECT_THAT(bare, HasSubstr("Content-Length: 30"));
   EXPECT_THAT(bare, testing::EndsWith("\r\n\r\n"));
-  // The client can tell that something is missing.
+  // The client can detect that the body is incomplete.
   Connection broken(port());
   ASSERT_TRUE(broken.send("GET /pieces/broken HTTP/1.1\r\nHost: localhost\r\n\r\n"));
   EXPECT_THAT(broken.receive(), testing::EndsWith("00000000000000000001"));
@@ -255,7 +256,7 @@ TEST_F(HttpServerTest, ASiteMayHaveItsOwnRefusalsAndLimits) {
   EXPECT_THAT(get("/nothing"), HasSubstr("application/json"));
   EXPECT_THAT(get("/nothing"), HasSubstr("{10}"));
   EXPECT_THAT(get("/", "Host: evil.example\r\n"), HasSubstr("application/json"));
-  // A third client takes the place of the one that has been asking the longest.
+  // A third client takes the place of the client whose request has been incomplete the longest.
   Connection first(port());
   ASSERT_TRUE(first.send("GET / HTTP/1.1\r\n"));
   Connection second(port());
@@ -304,7 +305,7 @@ TEST_F(HttpServerTest, OnlyRootCanConnectToTheSocket) {
   EXPECT_EQ(info.st_uid, ::geteuid());
 }
 
-/// Only the mode protects it: the kernel's answer to another user.
+/// Only the file mode protects the socket: the kernel refuses a different user.
 TEST_F(HttpServerTest, AnotherUserIsRefusedByTheSocket) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
   const auto before = ::umask(0);
@@ -356,7 +357,7 @@ TEST_F(HttpServerTest, ACertificateThatCannotBeReadNowIsReadLater) {
   {
     const test::FewDescriptors none;
     EXPECT_FALSE(files.refresh());
-    EXPECT_EQ(files.context(), first) << "the earlier one stays in use";
+    EXPECT_EQ(files.context(), first) << "the earlier certificate stays in use";
   }
   EXPECT_TRUE(files.refresh());
   EXPECT_NE(files.context(), first);
@@ -397,7 +398,7 @@ TEST_F(HttpServerTest, SlowLorisesMakeRoomForActiveClients) {
   }
   for (int i = 0; i < 50; ++i) EXPECT_THAT(get("/held"), HasSubstr("\r\n\r\nheld"));
   const auto left = std::count_if(slow.begin(), slow.end(), [](const auto& one) { return !one->closed(); });
-  EXPECT_LE(left, 32) << "connections of one address";
+  EXPECT_LE(left, 32) << "the limit of one address";
 }
 
 TEST_F(HttpServerTest, AHugeHeaderEndsItsConnectionOnly) {
@@ -466,7 +467,7 @@ TEST(Clients, AFewBusyAddressesDoNotKeepOutAProbe) {
   EXPECT_FALSE(answered("10.0.0.9"));
   bool closed = false;
   clients.add({"10.0.0.1", true, Clock::system().now(), [&] { closed = true; }});
-  EXPECT_TRUE(answered("10.0.0.1")) << "in place of its own that is still asking";
+  EXPECT_TRUE(answered("10.0.0.1")) << "it replaces the address's own connection with an incomplete request";
   EXPECT_TRUE(closed);
 }
 
