@@ -6,7 +6,7 @@
 
 namespace fallbackd::test {
 
-/// Beside it are the files ca.crt and token.
+/// The files ca.crt and token are in the same folder.
 inline std::string kubeconfigFor(const std::string& address) {
   return "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"
          "clusters: [{name: k, cluster: {server: 'https://" +

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API server as a source: what it shows, and how each trouble passes.
+// The API server as a source: what it reports, and recovery from each failure.
 #include "kube/api_server.hpp"
 
 #include "source_fixture.hpp"
@@ -32,7 +32,7 @@ class ApiServerTest : public test_support::SourceFixture {
   void startWell() {
     server.put(podJson("checkout-1", "uid-1"));
     start();
-    // Its answer has been read, not only sent: from here on a test may let time pass.
+    // The answer has been read, not only sent: the test may now advance the clock.
     ASSERT_TRUE(soon([&] { return server.watches() == 1 && is(Health::up) && count(Outcome::ok) == 2; }));
     ASSERT_TRUE(pods.find("uid-1"));
   }
@@ -43,12 +43,12 @@ class ApiServerTest : public test_support::SourceFixture {
   }
   kube_test::Seen latest() { return server.requests().back(); }
 
-  /// A pod that is so long in JSON. Its author writes a sixth of that: the server escapes each of these.
+  /// A pod that takes `bytes` in JSON. Its author writes a sixth of that: the server escapes each character.
   static std::string longPod(const std::string& uid, std::size_t bytes) {
     return podJson("long-" + uid, uid, "node-1", std::string(bytes / 6, '\x01'));
   }
 
-  // Small, so that little is sent: 24 times the length of an ordinary pod's line, and 12 of the longest ones.
+  // Small, so that little is sent: 24 times the length of an ordinary pod's line, or 12 of the longest lines.
   static constexpr AnswerLimits kLimits{192UL << 10, 16UL << 10};
   FakeApiServer server{authority.server("IP:127.0.0.1")};
   Access access;
@@ -81,7 +81,7 @@ TEST_F(ApiServerTest, PagesAreFollowedAndReadAgainWhenOneIsGone) {
   server.expireContinue();
   start();
   EXPECT_TRUE(soon([&] { return pods.size() == 1001U && server.watches() == 1; }));
-  // One page, a lost one, and then three that are read from etcd.
+  // One page, an expired one, and then three pages that are read from etcd.
   EXPECT_EQ(lists(), 5U);
   EXPECT_EQ(server.requests().at(2).query.contains("resourceVersion"), false);
   EXPECT_EQ(count(Outcome::gone), 1U);
@@ -111,7 +111,7 @@ TEST_F(ApiServerTest, AWatchThatIsCutGoesOnWhereItWas) {
   EXPECT_TRUE(eventually([&] { return pods.find("uid-3") && !pods.find("uid-1"); }));
   EXPECT_EQ(lists(), 1U);
   EXPECT_EQ(latest().query.at("resourceVersion"), std::to_string(std::stoull(marked) + 1));
-  EXPECT_TRUE(is(Health::up)) << "a cut alone is nothing to report";
+  EXPECT_TRUE(is(Health::up)) << "an interrupted watch alone is not a failure";
 }
 
 TEST_F(ApiServerTest, AWatchEndsByItselfAndBeginsAgain) {
@@ -137,7 +137,8 @@ TEST_F(ApiServerTest, WhatIsGoneIsListedAgainAtOnce) {
     ASSERT_TRUE(soon([&] { return pods.find(uid) != nullptr; }));
     server.compact();
     server.endWatches(FakeApiServer::End::cut);
-    // The list and the watch after it; a history that is gone is told in a watch that was accepted, too.
+    // The list and the watch after it; without the status, an accepted watch reports the expired history,
+    // too.
     const auto answers = ok + (byStatus ? 2 : 3);
     EXPECT_TRUE(eventually(
         [&] { return lists() == before + 1 && server.watches() == 1 && count(Outcome::ok) == answers; }));
@@ -178,13 +179,13 @@ TEST_F(ApiServerTest, AChangeThatIsTooLargeKeepsNothingElseAway) {
   ASSERT_TRUE(soon([&] { return server.watches() == 1 && is(Health::up) && count(Outcome::ok) == 2; }));
   server.put(longPod("uid-long", 3 * kLimits.lineBytes));
   server.put(podJson("checkout-2", "uid-2"));
-  EXPECT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; })) << "in the same watch";
+  EXPECT_TRUE(soon([&] { return pods.find("uid-2") != nullptr; })) << "the same watch continues";
   EXPECT_EQ(count(Outcome::too_large), 1U);
   EXPECT_TRUE(is(Health::up));
   for (int i = 0; i < 5; ++i) server.put(longPod("uid-long", 3 * kLimits.lineBytes));
   server.put(podJson("checkout-3", "uid-3"));
   EXPECT_TRUE(soon([&] { return pods.find("uid-3") != nullptr; }));
-  EXPECT_EQ(lists(), 1U) << "its author does not have us list as often as he likes";
+  EXPECT_EQ(lists(), 1U) << "the pod's author must not trigger lists at will";
   clock.advance(loop, 5min);
   server.endWatches(FakeApiServer::End::clean);
   EXPECT_TRUE(eventually([&] { return pods.find("uid-long") != nullptr && count(Outcome::ok) == 4; }));
@@ -192,7 +193,7 @@ TEST_F(ApiServerTest, AChangeThatIsTooLargeKeepsNothingElseAway) {
   clock.advance(loop, 5min);
   server.endWatches(FakeApiServer::End::clean);
   EXPECT_TRUE(eventually([&] { return server.requests().size() == 5 && server.watches() == 1; }));
-  EXPECT_EQ(lists(), 2U) << "nothing was missed any more";
+  EXPECT_EQ(lists(), 2U) << "no change was missed this time";
 }
 
 TEST_F(ApiServerTest, AListThatIsTooLargeIsReadInSmallerPages) {
@@ -206,13 +207,14 @@ TEST_F(ApiServerTest, AListThatIsTooLargeIsReadInSmallerPages) {
   const auto before = lists();
   const auto skipped = count(Outcome::too_large);
   for (int i = 0; i < 8; ++i) server.remove("uid-" + std::to_string(i));
-  ASSERT_TRUE(soon([&] { return count(Outcome::too_large) == skipped + 8; })) << "their ends are as long";
+  ASSERT_TRUE(soon([&] { return count(Outcome::too_large) == skipped + 8; }))
+      << "the deletion events are as long";
   clock.advance(loop, 30s);
   server.endWatches(FakeApiServer::End::clean);
   ASSERT_TRUE(eventually([&] { return lists() == before + 1 && server.watches() == 1; }));
   EXPECT_EQ(pods.size(), 30U);
   const auto all = server.requests();
-  EXPECT_EQ(all.at(all.size() - 2).query.at("limit"), "500") << "as large as ever";
+  EXPECT_EQ(all.at(all.size() - 2).query.at("limit"), "500") << "the page size is the normal one again";
 }
 
 TEST_F(ApiServerTest, AnObjectThatIsTooLargeAloneIsTriedAtGrowingPauses) {
@@ -223,7 +225,7 @@ TEST_F(ApiServerTest, AnObjectThatIsTooLargeAloneIsTriedAtGrowingPauses) {
     clock.advance(loop, 5s);
     settle();
   }
-  // Four sizes of a page each time, and 1, 2, 4 ... 60 s between the times.
+  // Each attempt tries four page sizes, and 1, 2, 4 ... 60 s pass between attempts.
   EXPECT_LE(lists(), 4 * 12U);
   EXPECT_GE(lists(), 4 * 3U);
 }
@@ -260,9 +262,10 @@ TEST_F(ApiServerTest, ASilentWatchIsGivenUp) {
   startWell();
   server.silenceWatches(true);
   clock.advance(loop, 6min);
-  EXPECT_TRUE(is(Health::up)) << "a watch of 6 minutes at least";
+  EXPECT_TRUE(is(Health::up)) << "a watch lasts at least 6 minutes";
   clock.advance(loop, 200s);
-  EXPECT_TRUE(eventually([&] { return is(Health::failing); })) << "of 9 minutes at most, and half a minute";
+  EXPECT_TRUE(eventually([&] { return is(Health::failing); }))
+      << "a watch lasts at most 9 minutes, plus half a minute";
   EXPECT_GE(count(Outcome::timeout), 1U);
   server.silenceWatches(false);
   server.put(podJson("checkout-2", "uid-2"));
@@ -320,7 +323,7 @@ TEST_F(ApiServerTest, ARefusedWatchNamesTheVerb) {
   server.endWatches(FakeApiServer::End::cut);
   EXPECT_TRUE(eventually([&] { return is(Health::failing) && count(Outcome::forbidden) > 0; }));
   EXPECT_THAT(state().error, HasSubstr("watch pods"));
-  EXPECT_TRUE(pods.find("uid-1")) << "what is known stays";
+  EXPECT_TRUE(pods.find("uid-1")) << "known pods stay";
 }
 
 TEST_F(ApiServerTest, ARotatedTokenHealsIt) {
@@ -339,7 +342,7 @@ TEST_F(ApiServerTest, EveryTroubleIsSeenLeavesThePodsAndHeals) {
   std::string uid = "uid-x";
   for (const auto fault : {Fault::silent_accept, Fault::silent_answer, Fault::cut_before_answer,
                            Fault::not_http, Fault::huge_header, Fault::redirect, Fault::status}) {
-    clock.advance(loop, 30s);  // so that the cut alone is not what fails
+    clock.advance(loop, 30s);  // so that the interruption alone is not the failure
     server.trouble({fault, 503});
     server.endWatches(FakeApiServer::End::cut);
     EXPECT_TRUE(eventually([&] { return is(Health::failing); })) << static_cast<int>(fault);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The connection with a real TLS server on loopback, well and in every kind of trouble.
+// The connection with a real TLS server on loopback that works or fails in every way.
 #include "kube/connection.hpp"
 
 #include "fake_clock.hpp"
@@ -39,7 +39,7 @@ class ConnectionTest : public testing::Test {
     access.token.text = "secret-1";
   }
 
-  /// What the coroutine returns. Time stands, so that no limit is the reason for anything.
+  /// Runs the coroutine and returns its result. Time stands still, so that no limit can pass.
   template <class T>
   T run(asio::awaitable<T> work, const std::function<void()>& meanwhile = {}) {
     std::optional<T> result;
@@ -66,7 +66,7 @@ class ConnectionTest : public testing::Test {
     return run(ask(access, kPods), [&] {
       const auto hangs = [&] { return server.connections() > before; };
       ASSERT_TRUE(test::runWhileTimeStands(loop, hangs));
-      // How far it gets differs: time passes until the limit of that step is over.
+      // The step that hangs differs: advance the clock until that step's limit has passed.
       for (int i = 0; i < 20; ++i) {
         for (int turns = 0; turns < 30; ++turns) {
           loop.restart();
@@ -133,7 +133,7 @@ TEST_F(ConnectionTest, StatusAndRetryAfterAreHandedOn) {
   EXPECT_EQ(answer->status, 429U);
   EXPECT_EQ(answer->retryAfter, 7s);
   server.trouble({Fault::status, 503, "Wed, 21 Oct 2026 07:28:00 GMT"});
-  EXPECT_EQ(get()->retryAfter, std::nullopt) << "a date is not for us";
+  EXPECT_EQ(get()->retryAfter, std::nullopt) << "dates are not supported";
 }
 
 TEST_F(ConnectionTest, ARedirectIsAnAnswerAndNotFollowed) {
@@ -181,7 +181,7 @@ TEST_F(ConnectionTest, AnotherAuthorityIsNotTrustedUntilItsFileChanges) {
   const auto refused = get();
   ASSERT_FALSE(refused);
   EXPECT_EQ(outcomeOf(refused.error()), Outcome::tls);
-  EXPECT_THAT(server.requests(), IsEmpty()) << "the token went to a server that is not trusted";
+  EXPECT_THAT(server.requests(), IsEmpty()) << "an untrusted server received the token";
   folder.write("ca.crt", other.certificate() + authority.certificate());
   EXPECT_TRUE(get());
 }
@@ -204,7 +204,7 @@ TEST_F(ConnectionTest, APinnedCertificateIsTheOnlyOneThatCounts) {
   server.certify(own);
   access.authorities = {};
   access.pinnedCertificate = folder.write("kubelet.crt", own.certificate);
-  EXPECT_TRUE(get()) << "self-signed and of another name, but the one of the file";
+  EXPECT_TRUE(get()) << "self-signed and with a different name, but it is the pinned certificate";
   const auto before = server.requests().size();
   server.certify(again);
   const auto refused = get();
@@ -212,8 +212,8 @@ TEST_F(ConnectionTest, APinnedCertificateIsTheOnlyOneThatCounts) {
   EXPECT_EQ(outcomeOf(refused.error()), Outcome::tls);
   EXPECT_THAT(refused.error().message(), HasSubstr("kubelet.crt"));
   server.certify(authority.server("IP:127.0.0.1"));
-  EXPECT_FALSE(get()) << "signed by the cluster's CA, which is not asked";
-  EXPECT_EQ(server.requests().size(), before) << "the token went to another server";
+  EXPECT_FALSE(get()) << "the cluster's CA signed it, but only the pinned certificate counts";
+  EXPECT_EQ(server.requests().size(), before) << "a different server received the token";
   folder.write("kubelet.crt", again.certificate);
   server.certify(again);
   EXPECT_TRUE(get());

@@ -35,7 +35,7 @@ struct Environment : testing::Test {
   }
   ContainerEnvironment made() { return {pod, container, facts, configured}; }
   Map values() { return made().values(); }
-  /// What is missing, a line each.
+  /// The missing variables, one a line.
   std::string missing() {
     std::string text;
     const auto environment = made();
@@ -138,7 +138,7 @@ TEST_F(Environment, AddressesThatAreNotKnownYetAreNamed) {
             "spec.containers[0].env[0] variable: variable \"IP\": the address of the pod is not known\n");
   pod.hostNetwork = true;
   pod.hostIps = {"192.0.2.1"};
-  EXPECT_EQ(values(), (Map{{"IP", "192.0.2.1"}})) << "that of its node";
+  EXPECT_EQ(values(), (Map{{"IP", "192.0.2.1"}})) << "the node's address";
 }
 
 TEST_F(Environment, ResourcesInUnitsOfTheDivisor) {
@@ -179,7 +179,7 @@ TEST_F(Environment, ResourcesInUnitsOfTheDivisor) {
   pod.resources.limits = {{"cpu", "3"}};
   facts.allocatable["cpu"] = "8";
   container.env = {{"V", "", ResourceFieldRef{"other", "limits.cpu", ""}}};
-  EXPECT_EQ(values(), (Map{{"V", "3"}})) << "the pod as a whole has less than the node";
+  EXPECT_EQ(values(), (Map{{"V", "3"}})) << "the whole pod has less than the node";
 }
 
 TEST_F(Environment, KeysThatAreKnown) {
@@ -211,7 +211,7 @@ TEST_F(Environment, KeysOfMountedVolumesAreReadAtTheLaunch) {
   EXPECT_EQ(made().files(), (Map{{"PASSWORD", "/etc/creds/pw"}}));
   container.volumeMounts[0] = {"creds", "/etc/pw", "db/pw", "", "", true};
   EXPECT_EQ(made().files(), (Map{{"PASSWORD", "/etc/pw"}}));
-  // What refers to it cannot be expanded here.
+  // A value that refers to it cannot be expanded here.
   container.env.push_back(plain("URL", "pg://$(PASSWORD)@db"));
   EXPECT_THAT(missing(), HasSubstr("variable \"URL\": it refers to $(PASSWORD), whose value is not known"));
   container.env.pop_back();
@@ -241,7 +241,7 @@ TEST_F(Environment, UnknownEnvFromMakesOtherReferencesUnknown) {
 
 TEST_F(Environment, VariablesOfServices) {
   container.env = {plain("A", "$(DB_SERVICE_HOST)"), plain("DB_PORT", "mine")};
-  EXPECT_EQ(values().at("A"), "$(DB_SERVICE_HOST)") << "the pod has none";
+  EXPECT_EQ(values().at("A"), "$(DB_SERVICE_HOST)") << "the pod has no variables of Services";
   pod.enableServiceLinks = true;
   EXPECT_THAT(missing(), HasSubstr("it refers to $(DB_SERVICE_HOST)"));
   facts.serviceVariables = Map{{"DB_SERVICE_HOST", "10.96.0.9"}, {"DB_PORT", "tcp://10.96.0.9:5432"}};
@@ -257,7 +257,7 @@ TEST_F(Environment, TheConfigurationOutranksThePod) {
   container.env.push_back(plain("URL", "pg://$(HOST)"));
   EXPECT_EQ(values(), (Map{{"HOST", "fallback-db"}, {"EXTRA", "x"}, {"URL", "pg://fallback-db"}}));
   EXPECT_EQ(made().files(), configured.files);
-  EXPECT_EQ(missing(), "") << "the secret need not be known any more";
+  EXPECT_EQ(missing(), "") << "the secret is no longer needed";
 }
 
 TEST_F(Environment, NamesAndValuesThatNoProcessCanHave) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events as the API gets them: what may be in their words, and their names.
+// Events as sent to the API: the content of their messages, and their names.
 #include "kube/event_note.hpp"
 
 #include "kube/event_store.hpp"
@@ -37,7 +37,7 @@ TEST(EventMessage, IsOneLineOfValidUtf8) {
   EXPECT_EQ(eventMessage("\xc2\x9b"
                          "31m"),
             "31m")
-      << "C1 begins escape sequences, too";
+      << "C1 characters also begin escape sequences";
   for (const auto& wrong :
        {"\xff"s, "\xc3"s, "\xc0\xaf"s, "\xed\xa0\x80"s, "\xf4\x90\x80\x80"s, "\xe2\x82"s}) {
     EXPECT_EQ(eventMessage("x" + wrong + "y"), "x" + std::string(wrong.size(), '?') + "y");
@@ -77,7 +77,7 @@ TEST(EventMessage, HasNoSecrets) {
       {R"(answered {\"password\":\"hunter2\"})", R"(answered {\"password\":\"***\"})"},
       {"oauth_token=abc and client-secret=def", "oauth_token=*** and client-secret=***"},
       {"Basic dXNlcjpwYXNzd29yZA==", "Basic ***"},
-      // What is not a secret stays as it is.
+      // Everything else stays unchanged.
       {R"(Head "https://r:5000/v2/shop/checkout/manifests/1.8.3": dial tcp 10.0.0.1:443: connect: connection refused)",
        R"(Head "https://r:5000/v2/shop/checkout/manifests/1.8.3": dial tcp 10.0.0.1:443: connect: connection refused)"},
       {"failed to fetch oauth token: unexpected status", "failed to fetch oauth token: unexpected status"},
@@ -115,7 +115,7 @@ TEST(EventObject, IsWhatTheApiAccepts) {
             R"({"count":7,"lastTimestamp":"2026-03-01T12:00:05Z","message":"The image cannot be pulled"})");
 }
 
-/// The store must refuse something, too: otherwise the other tests show nothing.
+/// The store must refuse invalid Events: otherwise the other tests prove nothing.
 TEST(EventObject, TheStoreOfTheTestsIsStrict) {
   kube_test::EventStore store;
   const auto refuses = [&](const std::string& from, const std::string& to, const std::string& why) {

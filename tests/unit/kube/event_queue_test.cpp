@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which Event is next: pace, repetition, and what is given up.
+// Which Event is next: the pace, repetitions, and which Events are dropped.
 #include "kube/event_queue.hpp"
 
 #include <gmock/gmock.h>
@@ -27,7 +27,7 @@ class EventQueueTest : public testing::Test {
     now += length;
     wall += std::chrono::duration_cast<Wall::duration>(length);
   }
-  /// UID:REASONxCOUNT of the next, after it was sent; "": none is due.
+  /// Sends the next Event and returns its UID:REASONxCOUNT; "": none is due.
   std::string next() {
     auto event = queue.take(now);
     if (!event) return "";
@@ -64,7 +64,7 @@ TEST_F(EventQueueTest, OneASecondForEachPodAndInOrder) {
   tell("2", "WaitsForImage");
   pass(1s);
   EXPECT_EQ(next(), "1:WaitsForImagex1");
-  EXPECT_EQ(next(), "2:WaitsForImagex1") << "another pod need not wait";
+  EXPECT_EQ(next(), "2:WaitsForImagex1") << "the other pod need not wait";
   EXPECT_EQ(next(), "");
   EXPECT_EQ(queue.lookAgain(now), now + 1s);
   pass(999ms);
@@ -79,7 +79,7 @@ TEST_F(EventQueueTest, NamespacesTakeTurns) {
   tell("s0", "FallbackServing", "m", "shop");
   pass(1s);
   EXPECT_EQ(next(), "b0:FallbackServingx1");
-  EXPECT_EQ(next(), "a0:FallbackServingx1") << "in each the oldest is first";
+  EXPECT_EQ(next(), "a0:FallbackServingx1") << "within a namespace the oldest comes first";
   EXPECT_EQ(next(), "s0:FallbackServingx1");
   EXPECT_EQ(next(), "a1:FallbackServingx1");
 }
@@ -90,7 +90,7 @@ TEST_F(EventQueueTest, ANamespaceWithManyGivesUpItsOwn) {
     tell("n" + std::to_string(i), "FallbackServing", "m", "noisy");
   EXPECT_EQ(queue.waiting(), EventQueue::kMaxWaiting);
   pass(1s);
-  EXPECT_EQ(next(), "quiet:FallbackServingx1") << "the oldest of all, and not the one that was dropped";
+  EXPECT_EQ(next(), "quiet:FallbackServingx1") << "the oldest of all was not dropped";
   EXPECT_EQ(next(), "n" + std::to_string(EventQueue::kMaxWaiting + 1) + ":FallbackServingx1");
   EXPECT_EQ(count(EventResult::dropped_full), EventQueue::kMaxWaiting + 1);
 }
@@ -122,7 +122,7 @@ TEST_F(EventQueueTest, WhatRepeatsIsCounted) {
   event->name = "the-one";
   queue.sent(*event, now);
   tell("1", "FallbackExited");
-  EXPECT_EQ(queue.lookAgain(now), now + 10s) << "seldom: it may happen all the time";
+  EXPECT_EQ(queue.lookAgain(now), now + 10s) << "the pause is long: the same may happen all the time";
   pass(9s);
   EXPECT_FALSE(queue.take(now));
   pass(1s);
@@ -132,7 +132,7 @@ TEST_F(EventQueueTest, WhatRepeatsIsCounted) {
   EXPECT_EQ(event->written->count, 2U);
   queue.sent(*event, now);
   tell("1", "FallbackExited");
-  EXPECT_EQ(queue.lookAgain(now), now + 20s) << "and more seldom each time";
+  EXPECT_EQ(queue.lookAgain(now), now + 20s) << "the pause grows each time";
   pass(20s);
   EXPECT_EQ(next(), "1:FallbackExitedx4");
   EXPECT_EQ(count(EventResult::created), 1U);
@@ -140,7 +140,7 @@ TEST_F(EventQueueTest, WhatRepeatsIsCounted) {
   pass(1h);
   tell("1", "FallbackExited");
   pass(1s);
-  EXPECT_EQ(next(), "1:FallbackExitedx1") << "the API server has forgotten it by now";
+  EXPECT_EQ(next(), "1:FallbackExitedx1") << "the API server has deleted the Event by now";
 }
 
 TEST_F(EventQueueTest, APodThatFailsAllDayMakesFewRequests) {
@@ -166,13 +166,13 @@ TEST_F(EventQueueTest, WhatComesDuringAnAttemptJoinsIt) {
   tell("2");
   queue.putBack(std::move(*event));
   EXPECT_EQ(queue.waiting(), 2U);
-  EXPECT_FALSE(queue.take(now)) << "the attempt counts for its pod";
+  EXPECT_FALSE(queue.take(now)) << "the attempt counts towards its pod's pace";
   pass(1s);
   event = queue.take(now);
   ASSERT_TRUE(event);
   EXPECT_EQ(event->batch.note.message, "second");
   EXPECT_EQ(event->batch.count, 2U);
-  EXPECT_EQ(event->name, "the-one") << "the same one again, not a second one";
+  EXPECT_EQ(event->name, "the-one") << "the same Event is sent again, not a second one";
   EXPECT_TRUE(event->uncertain);
 }
 
@@ -200,7 +200,7 @@ TEST_F(EventQueueTest, MemoryIsBounded) {
   EXPECT_EQ(created, kMany);
   tell("0", "FallbackServing", "m", "ns-0");
   pass(1s);
-  EXPECT_EQ(next(), "0:FallbackServingx1") << "that it was written is not remembered any more";
+  EXPECT_EQ(next(), "0:FallbackServingx1") << "the queue no longer remembers that it was written";
 }
 
 TEST_F(EventQueueTest, ANamespaceWhereNothingIsGrantedHoldsUpNobodyElse) {
@@ -219,12 +219,12 @@ TEST_F(EventQueueTest, ANamespaceWhereNothingIsGrantedHoldsUpNobodyElse) {
   ASSERT_TRUE(event);
   queue.blockCreating("bank", now);
   queue.putBack(std::move(*event));
-  EXPECT_EQ(queue.lookAgain(now), now + 2min) << "longer each time";
+  EXPECT_EQ(queue.lookAgain(now), now + 2min) << "the pause grows each time";
   pass(2min);
   EXPECT_EQ(next(), "1:WaitsForImagex1");
   tell("1", "FallbackServing", "m", "bank");
   pass(1s);
-  EXPECT_EQ(next(), "1:FallbackServingx1") << "it heals";
+  EXPECT_EQ(next(), "1:FallbackServingx1") << "the right was granted";
 }
 
 TEST_F(EventQueueTest, RepetitionsAreDroppedWhereCountingIsNotGranted) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events beside an API server that accepts them, refuses them, hangs, and comes back.
+// Events with an API server that accepts them, refuses them, hangs, and recovers.
 #include "kube/event_recorder.hpp"
 
 #include "source_fixture.hpp"
@@ -39,7 +39,7 @@ class EventRecorderTest : public test_support::SourceFixture {
     note.at = clock.wall();
     recorder.add(std::move(note));
   }
-  /// REASON*COUNT of what the server has.
+  /// REASON*COUNT of each Event that the server has stored.
   std::vector<std::string> kept() {
     std::vector<std::string> list;
     for (const auto& event : server.events()) {
@@ -88,7 +88,7 @@ TEST_F(EventRecorderTest, ABurstNeedsOneConnection) {
   clock.advance(loop, 1min);
   tell("FallbackHandedBack");
   ASSERT_TRUE(eventually([&] { return server.events().size() == 11; }));
-  EXPECT_EQ(server.connections(), 2U) << "one that was idle is not trusted";
+  EXPECT_EQ(server.connections(), 2U) << "an idle connection is not reused";
 }
 
 TEST_F(EventRecorderTest, BacksOffWhileTheServerIsInTroubleAndHeals) {
@@ -175,7 +175,7 @@ TEST_F(EventRecorderTest, WithoutTheRightToCreateItTriesSeldomAndHeals) {
   EXPECT_THAT(told.error, HasSubstr("allows to create events is missing"));
   EXPECT_EQ(told.outcome, Outcome::forbidden);
   tell("WaitsForImage");
-  ASSERT_TRUE(keeps({"WaitsForImage*1"})) << "other namespaces go on";
+  ASSERT_TRUE(keeps({"WaitsForImage*1"})) << "other namespaces are not affected";
   ASSERT_TRUE(eventually([&] { return told.health == Health::up; }));
   EXPECT_THAT(told.forbiddenIn, ElementsAre("bank"));
   clock.advance(loop, 30s);
@@ -193,7 +193,7 @@ TEST_F(EventRecorderTest, WithoutTheRightToPatchRepetitionsAreDropped) {
   ASSERT_TRUE(eventually([&] { return results(EventResult::dropped_repeat) == 1; }));
   tell("FallbackExited");
   ASSERT_TRUE(eventually([&] { return results(EventResult::dropped_repeat) == 2; }));
-  EXPECT_EQ(server.eventRequests().size(), 2U) << "it is not asked again and again";
+  EXPECT_EQ(server.eventRequests().size(), 2U) << "the patch is not retried";
   EXPECT_EQ(told.health, Health::up);
   tell("FallbackServing");
   EXPECT_TRUE(keeps({"FallbackExited*1", "FallbackServing*1"}));
@@ -203,7 +203,7 @@ TEST_F(EventRecorderTest, WhatTheServerRefusesForGoodIsDropped) {
   server.withEvents([](EventStore& store) { store.terminate("gone"); });
   tell("FallbackHandedBack", "m", "gone");
   ASSERT_TRUE(eventually([&] { return results(EventResult::dropped_refused) == 1; }));
-  EXPECT_THAT(told.forbiddenIn, IsEmpty()) << "the namespace ends: nobody forbade anything";
+  EXPECT_THAT(told.forbiddenIn, IsEmpty()) << "the namespace is being deleted: no right is missing";
   server.troubleEvents({Fault::status, 422, "", "an admission webhook denied it", 1});
   tell("FallbackServing");
   ASSERT_TRUE(eventually([&] { return results(EventResult::dropped_refused) == 2; }));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cases are of kinds that kubelet's own expansion is documented to treat like this.
+// Cases from the documented behaviour of kubelet's own expansion.
 #include "kube/expand.hpp"
 
 #include <map>
@@ -40,7 +40,7 @@ TEST(Expand, AsKubeletDoes) {
       {"$$$$$(ONE)", "$$1"},
       {"$$ONE", "$ONE"},
       {"\\$(ONE)", "\\1"},
-      // What is not a reference.
+      // Not a reference.
       {"$ONE", "$ONE"},
       {"${ONE}", "${ONE}"},
       {"(ONE)", "(ONE)"},
@@ -51,7 +51,7 @@ TEST(Expand, AsKubeletDoes) {
       {"$(ONE", "$(ONE"},
       {"$($($(", "$($($("},
       {"$(ONE)$(", "1$("},
-      // A name ends at the first bracket, whatever is in it.
+      // A name ends at the first bracket, whatever it contains.
       {"$($(ONE))", "$($(ONE))"},
       {"$(A$$B)", "$(A$$B)"},
       {"$(A B)", "$(A B)"},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each rule alone; whole pods are in likeness_test.cpp.
+// Tests each rule alone; likeness_test.cpp has whole pods.
 #include "kube/inherit.hpp"
 
 #include <functional>
@@ -35,7 +35,7 @@ struct PodCase {
   Container& web() { return pod.containers[0]; }
   Result<Inherited> outcome() { return inherit({pod, wanted, configured, launcher, facts, image}); }
   config::Workload workload() { return outcome().value().workload; }
-  /// What is not inherited, a line each.
+  /// What is not inherited, one a line.
   std::string rest() {
     std::string text;
     const auto made = outcome().value();
@@ -121,7 +121,7 @@ TEST_F(Inherit, AnInitInFrontIsNotTheProgram) {
     EXPECT_THAT(workload().args, ElementsAre("-v"));
   }
   web().command = {"tini", "--"};
-  EXPECT_EQ(workload().argv0, "tini") << "nothing is behind it";
+  EXPECT_EQ(workload().argv0, "tini") << "no program follows it";
 }
 
 TEST_F(Inherit, AShellIsNotTheBinary) {
@@ -154,7 +154,8 @@ TEST_F(Inherit, VariablesOfTheImageGiveWay) {
   const auto env = workload().env;
   EXPECT_EQ(env.at("PATH"), "/bin");
   EXPECT_EQ(env.at("MODE"), "pod");
-  EXPECT_FALSE(env.contains("SECRET")) << "not the image's where the pod has another";
+  EXPECT_FALSE(env.contains("SECRET"))
+      << "the pod's variable replaces the image's, even if its value is unknown";
 }
 
 TEST_F(Inherit, UsersAreMergedFieldByField) {
@@ -162,7 +163,7 @@ TEST_F(Inherit, UsersAreMergedFieldByField) {
   EXPECT_EQ(workload().user.gid, 1000U);
   pod.securityContext.runAsUser = 2000;
   EXPECT_EQ(workload().user.uid, 2000U);
-  EXPECT_EQ(workload().user.gid, 0U) << "the image's group is its own user's";
+  EXPECT_EQ(workload().user.gid, 0U) << "the image's group belongs to the image's user";
   EXPECT_THAT(rest(), HasSubstr("the group that the image's /etc/passwd gives"));
   pod.securityContext.runAsGroup = 2001;
   web().securityContext.runAsUser = 3000;
@@ -194,7 +195,7 @@ TEST_F(Inherit, NonRootIsCheckedAsKubeletDoes) {
   EXPECT_TRUE(refused()) << "kubelet cannot tell";
   EXPECT_THAT(rest(), HasSubstr("spec.securityContext.runAsNonRoot"));
   web().securityContext.runAsNonRoot = false;
-  EXPECT_FALSE(refused()) << "the container's own word counts";
+  EXPECT_FALSE(refused()) << "the container's setting takes precedence";
   image->user = "0";
   web().securityContext.runAsNonRoot = true;
   EXPECT_TRUE(refused());
@@ -203,7 +204,7 @@ TEST_F(Inherit, NonRootIsCheckedAsKubeletDoes) {
 }
 
 TEST_F(Inherit, CapabilitiesAreThoseOfTheUser) {
-  EXPECT_EQ(workload().security.capabilities, 0U) << "a process that is not root can use none";
+  EXPECT_EQ(workload().security.capabilities, 0U) << "a process that is not root cannot use any";
   web().securityContext.capabilities = Capabilities{{"NET_BIND_SERVICE"}, {"ALL"}};
   EXPECT_EQ(workload().security.capabilities, 1ULL << 10U);
   web().securityContext.capabilities = Capabilities{{"NET_ADMIN", "CHOWN", "NONSENSE"}, {"CHOWN"}};
@@ -215,7 +216,7 @@ TEST_F(Inherit, CapabilitiesAreThoseOfTheUser) {
   web().securityContext.capabilities = Capabilities{{}, {"CHOWN"}};
   EXPECT_EQ(workload().security.capabilities, config::kDefaultCapabilities & ~1ULL);
   web().securityContext.capabilities = Capabilities{{"ALL"}, {}};
-  EXPECT_EQ(workload().security.capabilities, config::kDefaultCapabilities) << "the launcher's limit";
+  EXPECT_EQ(workload().security.capabilities, config::kDefaultCapabilities) << "the launcher's limit applies";
 }
 
 TEST_F(Inherit, WhatAFallbackCannotHaveRefusesIt) {
@@ -259,7 +260,8 @@ TEST_F(Inherit, ProfilesAreAtLeastTheRuntimesDefault) {
   pod.annotations["container.apparmor.security.beta.kubernetes.io/web"] = "localhost/k8s-web";
   EXPECT_EQ(workload().security.appArmor.localhost, "k8s-web");
   web().securityContext.appArmorProfile = Profile{"RuntimeDefault", ""};
-  EXPECT_EQ(workload().security.appArmor.type, Type::runtime_default) << "the field outranks the annotation";
+  EXPECT_EQ(workload().security.appArmor.type, Type::runtime_default)
+      << "the field takes precedence over the annotation";
 }
 
 TEST_F(Inherit, SeLinuxLabelsThatAreComplete) {
@@ -375,7 +377,7 @@ TEST_F(Inherit, ProbesThatCannotBeAskedAreNamed) {
     return std::string(std::holds_alternative<config::ReadyWhenExec>(made) ? "runs" : "other");
   };
   web().ports = {{"web", 8080, ""}};
-  EXPECT_EQ(ready(GrpcCheck{5050, ""}), "grpc 5050 ") << "never another port";
+  EXPECT_EQ(ready(GrpcCheck{5050, ""}), "grpc 5050 ") << "it must not be a different port";
   EXPECT_EQ(ready(GrpcCheck{5050, "shop.Web"}), "grpc 5050 shop.Web");
   EXPECT_THAT(rest(), Not(HasSubstr("grpc")));
   EXPECT_EQ(ready(GrpcCheck{5050, std::string(1025, 'x')}), "tcp 5050");
@@ -402,7 +404,7 @@ TEST_F(Inherit, ACommandOfItsOwnProgramIsAProbe) {
       ExecCommand{{"$(PROGRAM)", "ready", "$(DIR)/x", "[$(SECRET)]", "$(NONE)", "$$(DIR)"}}, 0, 3, 7, 2};
   const auto ready = std::get<config::ReadyWhenCommand>(workload().readiness.when);
   EXPECT_THAT(ready.argv, ElementsAre("/app", "ready", "/var/b/x", "[]", "$(NONE)", "$(DIR)"))
-      << "kubelet knows only what the container writes itself";
+      << "kubelet sees only what the container itself writes";
   EXPECT_EQ(ready.timeout, 3s);
   EXPECT_EQ(ready.period, 7s);
   EXPECT_THAT(rest(),
@@ -420,12 +422,12 @@ TEST_F(Inherit, ACommandOfItsOwnProgramIsAProbe) {
   EXPECT_EQ(live.interval, 20s);
   EXPECT_EQ(live.failures, 4U);
 
-  // An init in front is not the program; what it starts is.
+  // An init in front is not the program; the program that it starts is.
   web().command = {"/sbin/tini", "--", "/shop", "serve"};
   EXPECT_FALSE(workload().liveness);
   web().livenessProbe->handler = ExecCommand{{"/shop", "alive"}};
   EXPECT_TRUE(workload().liveness);
-  // With words of the configuration nobody knows which program of the pod the binary is.
+  // If the configuration sets the arguments, it is unknown which program of the pod the binary is.
   configured.given = {"args"};
   EXPECT_FALSE(workload().liveness);
 }

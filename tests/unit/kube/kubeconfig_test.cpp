@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses, the service account's folder, and kubeconfig files: what is read, and what is refused with which
-// words.
+// Addresses, the service account's folder, and kubeconfig files: what is read, what is refused, and the
+// messages.
 #include "kube/kubeconfig.hpp"
 
 #include "temp_folder.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet as a source: asked when a pod waits, and not otherwise.
+// kubelet as a source: it is queried only when a pod waits.
 #include "kube/kubelet.hpp"
 
 #include "source_fixture.hpp"
@@ -70,7 +70,7 @@ TEST_F(KubeletTest, APodThatKubeletDoesNotKnowYetIsAskedForAFewTimes) {
   EXPECT_TRUE(eventually([&] { return kubelet.requests().size() >= 2; }));
   kubelet.setPods({podJson("checkout-2", "uid-2")});
   EXPECT_TRUE(eventually([&] { return pods.find("uid-2") != nullptr; }));
-  EXPECT_EQ(pods.find("uid-1"), nullptr) << "kubelet has it no more";
+  EXPECT_EQ(pods.find("uid-1"), nullptr) << "kubelet no longer has the pod";
   source.refresh("nobody");
   ASSERT_TRUE(eventually([&] { return kubelet.requests().size() >= 6; }));
   clock.advance(loop, 10min);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole pods as clusters have them (tests/unit/kube/pods): beside each, the process as kubelet and the
-// runtime would start it, and what a fallback with nothing configured but its binary has instead, with the
-// reasons.
+// Whole pods as found in clusters (tests/unit/kube/pods). Each file also has the process as kubelet and the
+// runtime would start it, and the differences, with reasons, of a fallback with only its binary configured.
 #include "cache/image_config.hpp"
 #include "config/security_names.hpp"
 #include "kube/inherit.hpp"
@@ -70,7 +69,7 @@ std::string mountOf(const config::Volume& volume) {
   return text + " at " + volume.mountPath + (volume.readOnly ? " ro" : " rw");
 }
 
-/// What is usual is left out.
+/// The process. Properties with their usual value are left out.
 json::object processOf(const Inherited& inherited) {
   const auto& workload = inherited.workload;
   json::object process;

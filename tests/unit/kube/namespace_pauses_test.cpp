@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pauses by namespaces' annotations: what counts, and what is known when the API server is away. The watch
-// itself is tested with pods.
+// Pauses by annotations of namespaces: which annotations count, and what is known while the API server is
+// unreachable. The tests with pods cover the watch itself.
 #include "kube/namespace_pauses.hpp"
 
 #include "source_fixture.hpp"
@@ -105,7 +105,7 @@ TEST_F(NamespacePausesTest, WhatIsKnownOutlivesTheServerAndTheDaemon) {
   server.trouble({Fault::status, 503});
   server.endWatches(FakeApiServer::End::cut);
   EXPECT_TRUE(eventually([&] { return seen.health == Health::failing; }));
-  EXPECT_EQ(orders, before) << "while the server is away";
+  EXPECT_EQ(orders, before) << "the server is unreachable";
   EXPECT_TRUE(seen.lastSuccess);
 
   tasks.cancelAll();
@@ -114,12 +114,12 @@ TEST_F(NamespacePausesTest, WhatIsKnownOutlivesTheServerAndTheDaemon) {
   seen = {};
   source = make();
   start();
-  EXPECT_EQ(orders, before) << "a daemon that starts meanwhile";
+  EXPECT_EQ(orders, before) << "a daemon starts meanwhile";
   EXPECT_TRUE(eventually([&] { return seen.health == Health::failing; }));
   EXPECT_THAT(seen.error, HasSubstr("list namespaces"));
   server.putNamespace("shop");
   server.heal();
-  EXPECT_TRUE(eventually([&] { return orders.empty(); })) << "the server's word counts again";
+  EXPECT_TRUE(eventually([&] { return orders.empty(); })) << "the server's answer counts again";
 }
 
 TEST_F(NamespacePausesTest, NamesThatAreNotOnesDoNotCount) {

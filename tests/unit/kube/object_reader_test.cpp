@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ConfigMaps and Secrets, asked for by name.
+// ConfigMaps and Secrets, requested by name.
 #include "kube/object_reader.hpp"
 
 #include "source_fixture.hpp"
@@ -69,7 +69,7 @@ TEST_F(ObjectReaderTest, WhatDoesNotExistIsKnownNotTo) {
 TEST_F(ObjectReaderTest, ANameThatLeadsElsewhereIsNotAskedFor) {
   const auto answers = ask({{"settings"}, {"../../bank/secrets/db", "..", ".", "db%2fstatus"}});
   EXPECT_TRUE(answers.configMaps.contains("settings"));
-  EXPECT_THAT(answers.secrets, IsEmpty()) << "nothing is known of them";
+  EXPECT_THAT(answers.secrets, IsEmpty()) << "no invalid name gets an answer";
   EXPECT_EQ(answers.troubles.size(), 4U);
   EXPECT_EQ(server.requests().size(), 1U);
 }

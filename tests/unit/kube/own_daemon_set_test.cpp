@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An end of the daemon is an uninstall only if the API server says so.
+// The daemon's end is an uninstall only if the API server confirms it.
 #include "kube/own_daemon_set.hpp"
 
 #include "source_fixture.hpp"
@@ -24,14 +24,14 @@ class OwnDaemonSetTest : public test_support::SourceFixture {
     access.authorities.text = authority.certificate();
     access.token.text = "secret-1";
   }
-  /// Waits until the API server has shown it.
+  /// Waits until the API server has returned the DaemonSet.
   void see() {
     server.putOwner(kPath, R"({"metadata":{"name":"fallbackd"}})");
     tasks.spawn(own.see());
     ASSERT_TRUE(eventually([&] { return tasks.empty(); }));
   }
   boost::asio::awaitable<void> ask(std::optional<bool>& gone) { gone = co_await own.isGone(); }
-  /// As eventually(), in steps that no question in flight takes for its limit.
+  /// Like eventually(), in steps too short for a request in flight to reach its limit.
   bool inTime(const std::function<bool()>& done) {
     for (int step = 0; step < 100 && !done(); ++step) {
       settle();
@@ -74,21 +74,21 @@ TEST_F(OwnDaemonSetTest, OneWhoseRightsWentWithItIsGone) {
   EXPECT_TRUE(isGone());
 }
 
-/// An API server that has just started refuses everybody until it has read the rights.
+/// A freshly started API server refuses every request until it has read the roles.
 TEST_F(OwnDaemonSetTest, ARefusalThatEndsIsNotBelieved) {
   see();
   server.acceptTokens({"other"});
   std::optional<bool> gone;
   tasks.spawn(ask(gone));
   const auto before = server.requests().size();
-  ASSERT_TRUE(inTime([&] { return server.requests().size() >= before + 3; })) << "it is asked again";
+  ASSERT_TRUE(inTime([&] { return server.requests().size() >= before + 3; })) << "the request is retried";
   EXPECT_FALSE(gone.has_value());
   server.acceptTokens({"secret-1"});
   EXPECT_TRUE(inTime([&] { return gone.has_value(); }));
   EXPECT_FALSE(gone.value_or(true));
 }
 
-/// kubelet leaves 20 s, and the removal of the stand-ins needs 12 of them.
+/// kubelet allows 20 s, and the removal of the stand-ins needs 12 s of that.
 TEST_F(OwnDaemonSetTest, ARefusalIsBelievedInTime) {
   see();
   server.acceptTokens({"other"});
@@ -113,8 +113,8 @@ TEST_F(OwnDaemonSetTest, AnApiServerThatDoesNotAnswerSaysNothing) {
 TEST_F(OwnDaemonSetTest, ItIsAskedForUntilItIsSeen) {
   int notFound = 0;
   tasks.spawn(own.see([&] { ++notFound; }));
-  ASSERT_TRUE(eventually([&] { return server.requests().size() >= 3; })) << "404 at first";
-  EXPECT_EQ(notFound, 1) << "it is said once";
+  ASSERT_TRUE(eventually([&] { return server.requests().size() >= 3; })) << "the server answers 404 at first";
+  EXPECT_EQ(notFound, 1) << "it is reported once";
   EXPECT_FALSE(own.seen());
   server.putOwner(kPath, R"({"metadata":{"name":"fallbackd"}})");
   ASSERT_TRUE(eventually([&] { return tasks.empty(); }));

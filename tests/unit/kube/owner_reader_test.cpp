@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owners, asked for by name, and the view on disk while sources change it.
+// Owners, requested by name, and the view on disk while sources change it.
 #include "kube/owner_reader.hpp"
 
 #include "kube/keeper.hpp"
@@ -69,12 +69,13 @@ TEST_F(OwnerReaderTest, AServerMayCloseBehindEachAnswer) {
 TEST_F(OwnerReaderTest, PodsOfOneOwnerShareItsAnswers) {
   EXPECT_EQ(ask().rollout, Rollout::complete);
   EXPECT_EQ(ask(Time::stands, 10s, "uid-2").rollout, Rollout::complete);
-  EXPECT_EQ(server.requests().size(), 2U) << "asked once";
+  EXPECT_EQ(server.requests().size(), 2U) << "one request for each owner";
   EXPECT_EQ(ask().rollout, Rollout::complete);
-  EXPECT_EQ(server.requests().size(), 4U) << "what was said before a pod existed tells nothing of it";
+  EXPECT_EQ(server.requests().size(), 4U)
+      << "an answer from before a pod existed does not count for that pod";
   clock.advance(loop, 11s);
   EXPECT_EQ(ask(Time::stands, 10s).rollout, Rollout::complete);
-  EXPECT_EQ(server.requests().size(), 6U) << "an answer is not news for ever";
+  EXPECT_EQ(server.requests().size(), 6U) << "an answer expires";
 }
 
 TEST_F(OwnerReaderTest, AFailureIsNotShared) {
@@ -94,7 +95,7 @@ TEST_F(OwnerReaderTest, WhatCannotBeHadIsUnknownAndSaysWhy) {
   server.heal();
   server.putOwner("/apis/apps/v1/namespaces/shop/replicasets/checkout-5d4f",
                   R"({"metadata":{"uid":"rs-2"}})");
-  EXPECT_EQ(ask().rollout, Rollout::unknown) << "another one of that name";
+  EXPECT_EQ(ask().rollout, Rollout::unknown) << "a different owner of the same name";
 }
 
 TEST_F(OwnerReaderTest, ANameThatLeadsElsewhereIsNotAskedFor) {
@@ -134,7 +135,7 @@ class KeeperTest : public test_support::SourceFixture {
 
 TEST_F(KeeperTest, SavesWhatChangedALittleLater) {
   EXPECT_EQ(keeper.load().pods.size(), 0U);
-  EXPECT_TRUE(troubles.empty()) << "at the first start nothing is missing";
+  EXPECT_TRUE(troubles.empty()) << "at the first start a missing file is not an error";
   tasks.spawn(keeper.run());
   keeper.listed(SourceKind::apiserver, {pod("1"), pod("2")});
   clock.advance(loop, 1s);
@@ -142,7 +143,7 @@ TEST_F(KeeperTest, SavesWhatChangedALittleLater) {
   EXPECT_EQ(saved(), 0U);
   clock.advance(loop, 5s);
   EXPECT_EQ(saved(), 3U);
-  EXPECT_EQ(pods.size(), 3U) << "and hands it on";
+  EXPECT_EQ(pods.size(), 3U) << "the view contains them, too";
   keeper.gone(SourceKind::apiserver, pod("1"));
   clock.advance(loop, 6s);
   EXPECT_EQ(saved(), 2U);

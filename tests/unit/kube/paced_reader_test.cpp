@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ConfigMaps and Secrets of many pods: each namespace at its own pace.
+// ConfigMaps and Secrets of many pods: each namespace is read at its own pace.
 #include "kube/paced_reader.hpp"
 
 #include "source_fixture.hpp"
@@ -47,7 +47,7 @@ TEST_F(PacedReaderTest, ANamespaceThatAsksTooOftenWaitsAlone) {
   ask("shop");
   EXPECT_TRUE(soon([&] { return read["shop"] == 1 && read["noisy"] == PacedReader::kBurst; }));
   for (unsigned i = 1; i <= kMore; ++i) {
-    // A read of the other namespace, if one were under way, would end before these three.
+    // If a read for the other namespace were under way, it would end before these three.
     for (unsigned n = 0; n < 3; ++n) ask("shop");
     EXPECT_TRUE(soon([&] { return read["shop"] == 3 * i + 1; }));
     EXPECT_EQ(read["noisy"], PacedReader::kBurst + i - 1) << "no time has passed";
@@ -63,7 +63,7 @@ TEST_F(PacedReaderTest, OneOfANamespaceAtOnce) {
   ASSERT_TRUE(soon([&] { return server.connections() == 1; }));
   ask("noisy");
   ask("shop");
-  EXPECT_TRUE(soon([&] { return read["shop"] == 1; })) << "another namespace need not wait";
+  EXPECT_TRUE(soon([&] { return read["shop"] == 1; })) << "the other namespace need not wait";
   EXPECT_EQ(server.connections(), 2U);
   clock.advance(loop, ObjectReader::kLimit);
   EXPECT_TRUE(soon([&] { return read["noisy"] == 1; })) << "after the first was given up";

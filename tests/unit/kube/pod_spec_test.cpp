@@ -13,7 +13,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-/// A pod with this in its specification and in its one container.
+/// A pod with these additions to its specification and to its only container.
 std::string podWith(const std::string& spec, const std::string& container) {
   return R"({"metadata":{"name":"p","namespace":"n"},"spec":{)" + spec + (spec.empty() ? "" : ",") +
          R"("containers":[{"name":"c")" + (container.empty() ? "" : ",") + container + "}]}}";
@@ -137,7 +137,7 @@ TEST(PodSpec, NumbersStandForQuantitiesAndPorts) {
   EXPECT_EQ(container.livenessProbe->successThreshold, 1);
 }
 
-/// Every value of a real pod is replaced by values of every type: whatever comes is a pod or an error.
+/// Replaces every value of a real pod by values of every type: the result is a pod or an error.
 TEST(PodSpec, NoValueOfAnyTypeCrashesIt) {
   const std::string text = podWith(
       R"("initContainers":[{"name":"i"}],"volumes":[{"name":"v","projected":{"sources":[{"secret":{"name":"s"}}]}}],"hostAliases":[{"ip":"1.2.3.4","hostnames":["h"]}])",

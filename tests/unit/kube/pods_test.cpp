@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods as sources describe them, the view of them all, and the view's file.
+// Pods as sources describe them, the view of all pods, and the view's file.
 #include "kube/pods.hpp"
 
 #include "kube/fake_api_server.hpp"
@@ -73,7 +73,7 @@ TEST(PodObject, ItsManagedFieldsMayBeAnything) {
   }
 }
 
-/// A pod of another namespace whose author claims that it is the mirror of this uid.
+/// A pod in a different namespace that claims to be the mirror of this uid.
 PodPtr claimant(const std::string& uid) {
   return parsePodObject(R"({"metadata":{"name":"evil","namespace":"evil","uid":"evil-uid",
                             "annotations":{"kubernetes.io/config.mirror":")" +
@@ -88,7 +88,7 @@ TEST(View, AMirrorTakesNoOtherPodsPlace) {
   ASSERT_NE(view.find("uid-1"), nullptr);
   EXPECT_EQ(view.find("uid-1")->name, "checkout-1");
   view.remove(SourceKind::apiserver, claimant("uid-1"));
-  ASSERT_NE(view.find("uid-1"), nullptr) << "its end is not the pod's";
+  ASSERT_NE(view.find("uid-1"), nullptr) << "the claimant's end must not end the pod";
 }
 
 TEST(View, APodTakesItsPlaceFromAMirrorThatClaimedIt) {
@@ -195,7 +195,7 @@ TEST(View, AListDecidesForItsOwnPods) {
   view.health(SourceKind::apiserver, Health::up);
   view.list(SourceKind::apiserver, {pod("a", "uid-1"), pod("b", "uid-2")});
   view.list(SourceKind::kubelet, {pod("c", "uid-3"), pod("a", "uid-1")});
-  EXPECT_EQ(view.size(), 3U) << "kubelet has not heard of b yet";
+  EXPECT_EQ(view.size(), 3U) << "kubelet does not know b yet";
   view.list(SourceKind::apiserver, {pod("b", "uid-2")});
   EXPECT_TRUE(view.find("uid-1")) << "kubelet knows it";
   view.list(SourceKind::kubelet, {});
@@ -210,7 +210,7 @@ TEST(View, KubeletDecidesWhileTheApiServerIsAway) {
   EXPECT_FALSE(view.find("uid-1"));
 }
 
-/// A kubelet that has just started lists its static pods alone, and a watch goes on where it was.
+/// A freshly started kubelet lists only its static pods, while the watch continues from its version.
 TEST(View, WhatKubeletDidNotKnowIsBackWithTheApiServer) {
   View view;
   view.list(SourceKind::apiserver, {pod("a", "uid-1"), pod("b", "uid-2", "old"), pod("c", "uid-3")});
@@ -220,7 +220,7 @@ TEST(View, WhatKubeletDidNotKnowIsBackWithTheApiServer) {
   view.list(SourceKind::kubelet, {pod("b", "uid-2", "new")});
   EXPECT_TRUE(view.health(SourceKind::apiserver, Health::up));
   EXPECT_EQ(view.size(), 3U);
-  EXPECT_THAT(view.find("uid-2")->json, HasSubstr("new")) << "kubelet's is newer";
+  EXPECT_THAT(view.find("uid-2")->json, HasSubstr("new")) << "kubelet's description is newer";
   view.remove(SourceKind::apiserver, pod("c", "uid-3"));
   EXPECT_FALSE(view.health(SourceKind::apiserver, Health::up));
   EXPECT_FALSE(view.find("uid-3"));
@@ -279,7 +279,7 @@ TEST(View, IsBounded) {
   ASSERT_EQ(view.size(), 1U);
   EXPECT_EQ(view.find("uid-l")->json, "");
   view.change(SourceKind::apiserver, pod("small", "uid-s"));
-  EXPECT_NE(view.find("uid-s")->json, "") << "what went takes no room";
+  EXPECT_NE(view.find("uid-s")->json, "") << "dropped pods take no room";
 }
 
 TEST(View, TheLongestDescriptionsGoFirst) {
@@ -295,13 +295,13 @@ TEST(View, TheLongestDescriptionsGoFirst) {
   all.push_back(pod("small", "uid-s"));
   view.list(SourceKind::apiserver, all);
   EXPECT_EQ(view.size(), all.size()) << "all are known";
-  EXPECT_NE(view.find("uid-s")->json, "") << "it came last, and is not long";
+  EXPECT_NE(view.find("uid-s")->json, "") << "it was last and is not long";
   EXPECT_NE(view.find("uid-0")->json, "");
   EXPECT_EQ(view.find("uid-4")->json, "");
   EXPECT_EQ(view.find("uid-4")->labels.at("app"), "checkout");
 }
 
-/// A pod whose text has this many bytes.
+/// A pod with a text of this many bytes.
 PodPtr podOfBytes(const std::string& uid, std::size_t bytes) {
   auto made = *pod(uid, uid);
   made.json.assign(bytes, 'x');
@@ -338,7 +338,7 @@ TEST(View, WhatIsReplacedTakesNoRoom) {
   auto now = podsOfBytes(seven, 1'000);
   now.front() = podOfBytes("uid-1", 15'000);
   larger.list(SourceKind::apiserver, now);
-  EXPECT_TRUE(haveTexts(larger, seven)) << "the others need less than before";
+  EXPECT_TRUE(haveTexts(larger, seven)) << "the other texts need less room than before";
   for (const auto* view : {&afterStart, &changed, &larger}) EXPECT_EQ(view->leftOut(), 0U);
 }
 
@@ -377,11 +377,11 @@ TEST(View, ATextThatASourceHadNoRoomForIsAnothersOfTheSame) {
   view.list(SourceKind::kubelet, {pod("a", "uid-1")});
   view.list(SourceKind::apiserver, {bare});
   EXPECT_EQ(view.find("uid-1")->json, text);
-  EXPECT_TRUE(view.find("uid-1")->ready) << "the rest is of the latest";
+  EXPECT_TRUE(view.find("uid-1")->ready) << "the other fields come from the latest description";
   view.list(SourceKind::apiserver, {bare});
-  EXPECT_EQ(view.find("uid-1")->json, text) << "its own earlier one";
+  EXPECT_EQ(view.find("uid-1")->json, text) << "its own earlier text";
   view.list(SourceKind::apiserver, {withoutText(*pod("a", "uid-1", "other"))});
-  EXPECT_EQ(view.find("uid-1")->json, "") << "the older image is not the pod's";
+  EXPECT_EQ(view.find("uid-1")->json, "") << "the text has the pod's older image";
   View remembered;
   remembered.remember({pod("a", "uid-1")});
   remembered.list(SourceKind::apiserver, {bare});
@@ -404,7 +404,7 @@ TEST(View, WhatIsBackWithTheApiServerTakesNoNewerText) {
   view.list(SourceKind::kubelet, {podOfBytes("uid-1", 9'000)});
   EXPECT_TRUE(view.health(SourceKind::apiserver, Health::up));
   ASSERT_TRUE(haveTexts(view, {"uid-1"}));
-  EXPECT_EQ(view.find("uid-1")->json.size(), 9'000U) << "kubelet's is newer";
+  EXPECT_EQ(view.find("uid-1")->json.size(), 9'000U) << "kubelet's description is newer";
 }
 
 TEST(View, ATextThatIsBackIsWorthSaving) {
@@ -414,7 +414,7 @@ TEST(View, ATextThatIsBackIsWorthSaving) {
   ASSERT_FALSE(haveTexts(view, {"uid-1"}));
   auto before = view.lastingChanges();
   view.change(SourceKind::apiserver, podOfBytes("uid-1", 9'000));
-  EXPECT_EQ(view.lastingChanges(), before) << "there is no room yet";
+  EXPECT_EQ(view.lastingChanges(), before) << "the text has no room yet";
   view.remove(SourceKind::apiserver, podOfBytes("uid-2", 8'000));
   before = view.lastingChanges();
   view.change(SourceKind::apiserver, podOfBytes("uid-1", 9'000));
@@ -509,7 +509,7 @@ TEST_F(PodViewStoreTest, ADamagedFileIsToldAndNotUsed) {
     changed[at] = static_cast<char>(changed[at] ^ 1);
     folder.write("pods.view", changed);
     const auto stored = store.load();
-    // Only the time of saving may differ unseen.
+    // Only a change to the time of saving may go undetected.
     if (stored) {
       EXPECT_EQ(stored->pods.size(), 2U) << at;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a pod's revision has been rolled out: a table of owners.
+// Whether a pod's revision has been rolled out, for a table of owners.
 #include "kube/rollout.hpp"
 
 #include <gmock/gmock.h>
@@ -51,7 +51,8 @@ TEST(Rollout, OfADeployment) {
       R"("status":{"observedGeneration":4,"conditions":[{"type":"Progressing","status":"False","reason":"ProgressDeadlineExceeded"}]})";
   EXPECT_EQ(look("3", 2, kDone), "complete any=yes other=no");
   EXPECT_EQ(look("3", 0, kUnderWay), "in-progress any=yes other=yes");
-  EXPECT_EQ(look("3", 0, kStuck), "in-progress any=no other=no") << "nobody is there who could be replaced";
+  EXPECT_EQ(look("3", 0, kStuck), "in-progress any=no other=no")
+      << "no other pod exists that could be replaced";
   EXPECT_EQ(look("2", 2, kUnderWay), "complete any=yes other=no") << "an older revision";
   EXPECT_EQ(look("4", 0, kDone), "in-progress any=yes other=yes") << "newer than the status";
   EXPECT_EQ(look("10", 0, kDone), "in-progress any=yes other=yes") << "numbers, not texts";
@@ -152,7 +153,8 @@ TEST(Rollout, OfOthers) {
   auto custom = podOf("StatefulSet");
   custom.owner->apiVersion = "apps.kruise.io/v1beta1";
   EXPECT_EQ(shown(rolloutOf(custom, {})), "unknown any=? other=?");
-  EXPECT_EQ(shown(rolloutOf(podOf("DaemonSet"), {})), "unknown any=? other=?") << "it could not be had";
+  EXPECT_EQ(shown(rolloutOf(podOf("DaemonSet"), {})), "unknown any=? other=?")
+      << "the owner could not be read";
   EXPECT_EQ(shown(rolloutOf(podOf("Node"), {})), "complete any=? other=no");
   PodObject bare;
   EXPECT_EQ(shown(rolloutOf(bare, {})), "complete any=? other=no");

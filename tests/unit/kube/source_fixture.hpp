@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A source beside a server on loopback, by a clock of the test's own.
+// A source and its server on loopback, with the test's own clock.
 #pragma once
 
 #include "base/task_group.hpp"
@@ -23,18 +23,18 @@ namespace fallbackd::kube::test_support {
 
 class SourceFixture : public testing::Test {
  protected:
-  /// Before what the tasks use is destroyed.
+  /// Ends the tasks before the objects that they use are destroyed.
   void TearDown() override {
     tasks.cancelAll();
     EXPECT_TRUE(test::runWhileTimeStands(loop, [&] { return tasks.empty(); })) << "run() does not end";
   }
 
-  /// Without time passing: nothing but the network is waited for.
+  /// Runs until `done` without advancing the clock: it waits only for the network.
   bool soon(const std::function<bool()>& done) { return test::runWhileTimeStands(loop, done); }
 
-  /// Until neither the loop nor the servers have anything left to do. Time stands.
+  /// Runs until neither the loop nor the servers have anything left to do, without advancing the clock.
   void settle() {
-    // What a server does takes several turns before the loop notices.
+    // The loop notices a server's action only after several turns.
     constexpr int kQuietTurns = 30;
     for (int quiet = 0; quiet < kQuietTurns; ++quiet) {
       loop.restart();
@@ -43,7 +43,7 @@ class SourceFixture : public testing::Test {
     }
   }
 
-  /// Time passes, too, whenever nothing else is left to do: the faster the longer nothing happens.
+  /// Like soon(), but advances the clock whenever nothing else is left to do, in growing steps.
   bool eventually(const std::function<bool()>& done) {
     constexpr int kSteps = 1000;
     constexpr std::chrono::milliseconds kFirst{250};
@@ -66,7 +66,7 @@ class SourceFixture : public testing::Test {
     return state().requests.at(static_cast<std::size_t>(outcome));
   }
 
-  /// The peers, for settle(): a derived class names its own.
+  /// The peers, for settle(): a derived class adds its own.
   std::vector<e2e::LoopServer*> servers;
   boost::asio::io_context loop{1};
   test::FakeClock& clock = test::FakeClock::install(loop);

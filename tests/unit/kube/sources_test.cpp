@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All sources on their own thread, as the daemon has them, by the machine's clock.
+// All sources on their own thread, as in the daemon, with the system clock.
 #include "kube/sources.hpp"
 
 #include "kube/fake_api_server.hpp"
@@ -72,7 +72,7 @@ TEST_F(SourcesTest, WhatTheyLearnReachesTheLoopAndTheNextDaemon) {
     EXPECT_TRUE(until([&] { return pods.find("uid-2") != nullptr; }));
     EXPECT_TRUE(until([&] { return healthOf(pods, SourceKind::kubelet) == Health::up; }));
     EXPECT_TRUE(until([&] { return healthOf(pods, SourceKind::apiserver) == Health::up; }));
-    EXPECT_EQ(pods.sources().front().kind, SourceKind::kubelet) << "believed first";
+    EXPECT_EQ(pods.sources().front().kind, SourceKind::kubelet) << "it takes precedence";
     sources.stop();
     pods.refresh("uid-3");
   }
@@ -80,7 +80,7 @@ TEST_F(SourcesTest, WhatTheyLearnReachesTheLoopAndTheNextDaemon) {
   Pods pods;
   Sources next(loop.get_executor(), settings, pods, trouble);
   next.start();
-  EXPECT_TRUE(pods.find("uid-1")) << "at once, though nobody answers";
+  EXPECT_TRUE(pods.find("uid-1")) << "the next daemon knows it at once, although no server answers";
   EXPECT_TRUE(pods.find("uid-2"));
   EXPECT_TRUE(pods.rememberedSince());
   EXPECT_THAT(troubles, IsEmpty());
@@ -169,7 +169,7 @@ TEST_F(SourcesTest, WithoutEventsNothingIsWritten) {
   EXPECT_THAT(api.eventRequests(), IsEmpty());
 }
 
-/// Our thread may hang in a write to the disk: telling it goes on, with bounded memory.
+/// The sources' thread may hang in a write to the disk: notes are still accepted, with bounded memory.
 TEST_F(SourcesTest, NotesThatNobodyTakesAreDroppedAndCounted) {
   settings.kinds = {};
   settings.events = true;
@@ -178,7 +178,8 @@ TEST_F(SourcesTest, NotesThatNobodyTakesAreDroppedAndCounted) {
   EventState state;
   sources.onEvents([&](const EventState& now) { state = now; });
   sources.start();
-  // The thread takes them while we tell; of so many at once some find no place on the way or in the queue.
+  // The thread takes notes while the test adds them; of so many at once some find no place on the way or in
+  // the queue.
   constexpr int kMany = 5000;
   for (int i = 0; i < kMany; ++i) sources.tell(noteOf("pod-" + std::to_string(i)));
   const auto dropped = [&] { return state.results.at(static_cast<std::size_t>(EventResult::dropped_full)); };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods that want 1.8.3, 1.8.4, latest, a digest or no tag, and caches that have some of them.
+// Pods that want 1.8.3, 1.8.4, latest, a digest or no tag, and caches that have some of these versions.
 #include "kube/version_match.hpp"
 
 #include <string>
@@ -46,7 +46,7 @@ TEST(WantedVersion, IsTheTagUnlessTheRuleNamesSomethingElse) {
   EXPECT_THAT(wanted("checkout:1.0.0", {.label = "track"}).why,
               HasSubstr("\"stable\", which is not a version"));
   const auto absent = wanted("checkout:1.0.0", {.annotation = "other"});
-  EXPECT_FALSE(absent.version) << "the tag does not take its place";
+  EXPECT_FALSE(absent.version) << "the tag does not replace it";
   EXPECT_THAT(absent.why, HasSubstr("no annotation \"other\""));
 }
 
@@ -95,7 +95,7 @@ TEST(VersionMatch, WhatIsNotTheSameIsTold) {
       HasSubstr("cannot tell which version of checkout the pod wants: the image is named by its digest"));
 }
 
-/// The version that is chosen of these, or what the verdict is.
+/// The version that is chosen from `versions`, or the verdict.
 std::string chosen(const std::string& image, const std::vector<std::string>& versions, VersionMatch match) {
   std::vector<BinaryRef> available{{"other", "9.9.9"}};
   for (const auto& version : versions) available.push_back({"checkout", version});
@@ -114,8 +114,8 @@ TEST(VersionMatch, TheBestOfWhatTheCacheHas) {
   EXPECT_EQ(chosen("c:1.8.4", {"1.8.3"}, exact), "no binary");
   EXPECT_EQ(chosen("c:1.8.3", {}, exact), "no binary");
   EXPECT_EQ(chosen("c:latest", both, exact), "cannot tell");
-  EXPECT_EQ(chosen("c:1.8.3", many, semver_patch), "1.8.5") << "the nearest later one";
-  EXPECT_EQ(chosen("c:1.8.11", many, semver_patch), "1.8.10") << "the nearest earlier one";
+  EXPECT_EQ(chosen("c:1.8.3", many, semver_patch), "1.8.5") << "the nearest later version";
+  EXPECT_EQ(chosen("c:1.8.11", many, semver_patch), "1.8.10") << "the nearest earlier version";
   EXPECT_EQ(chosen("c:1.8.2", many, semver_patch), "1.8.2");
   EXPECT_EQ(chosen("c:1.7.0", many, semver_patch), "no binary");
   EXPECT_EQ(chosen("c:1.8.1", many, none), "1.8.1");
