@@ -73,7 +73,7 @@ TEST_F(Labels, ANamedProfileMustBeLoaded) {
   EXPECT_EQ(labels().error().reason, Reason::not_found);
   appArmor("k8s-shop (enforce)\n");
   EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec k8s-shop"));
-  // A container has no securityfs: then the kernel only reports it at the write.
+  // Containers have no securityfs: then the kernel reports a missing profile only at the write.
   std::filesystem::remove_all(std::filesystem::path(folder.path()) / "sys/kernel");
   EXPECT_THAT(written(labels()), ElementsAre("attr/apparmor/exec=exec k8s-shop"));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a fallback ended, told in time, late, or never.
+// The status of a fallback that ended, reported in time, late, or never.
 #include "launcher/local_process.hpp"
 
 #include "fake_runtime.hpp"
@@ -25,7 +25,7 @@ using Kind = ExitStatus::Kind;
 
 class Told : public ::testing::Test {
  protected:
-  /// A process that has ended and was not reaped: the kernel does not tell how.
+  /// Creates a process that has ended but was not reaped: the kernel does not report its status.
   void SetUp() override {
     pid_ = ::fork();
     if (pid_ == 0) ::_exit(3);
@@ -60,7 +60,7 @@ TEST_F(Told, ALateStatusReachesThoseWhoWaitForIt) {
   ASSERT_TRUE(test::runUntil(loop, [&] { return told.has_value(); }));
   EXPECT_EQ(told->kind, Kind::exited);
   EXPECT_EQ(told->value, 3);
-  EXPECT_EQ(test::runToEnd(loop, process_->exited()).value, 3) << "from now on";
+  EXPECT_EQ(test::runToEnd(loop, process_->exited()).value, 3) << "later queries get the status, too";
 }
 
 TEST_F(Told, AStatusThatNeverComesIsNotWaitedForForEver) {

@@ -63,7 +63,7 @@ TEST_F(LogCopy, WholeLinesAreCopiedAndAPartStays) {
   EXPECT_THAT(test::criLogLines(log()), ElementsAre("one", "two", "three"));
 }
 
-/// kubelet rotates and removes files of its own accord.
+/// kubelet rotates and removes files at any time.
 TEST_F(LogCopy, AFileThatIsRemovedWhileItIsOpenedIsNotUnsafe) {
   const auto opened = test::onOwnThread([&]() -> Result<> {
     const auto remove = [path = question.path](const auto&) {
@@ -126,7 +126,7 @@ TEST_F(LogCopy, OnlyTheEndIsReported) {
 TEST_F(LogCopy, AFolderRemovedWithItsPodIsNotRecreated) {
   std::filesystem::remove_all(folder.path() + "/pod");
   write("lost\n");
-  EXPECT_EQ(copyLog(question, out)->bytes, 5U) << "the process must not block on a missing file";
+  EXPECT_EQ(copyLog(question, out)->bytes, 5U) << "a missing file must not block the process";
   EXPECT_FALSE(std::filesystem::exists(folder.path() + "/pod"));
 }
 

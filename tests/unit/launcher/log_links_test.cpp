@@ -32,8 +32,8 @@ TEST_F(LogLinksTest, AreNamedAsKubeletNamesThem) {
   EXPECT_TRUE(fs::is_empty(folder));
 }
 
-// fluent-bit's filter kubernetes, whose expression fluentd's has, too. Filebeat takes what is between the
-// last dash and .log for the id; Vector, Promtail and OpenTelemetry's collector read /var/log/pods.
+// The expression of fluent-bit's kubernetes filter, which Fluentd uses, too. Filebeat takes the text between
+// the last dash and .log as the id; Vector, Promtail and OpenTelemetry's collector read /var/log/pods.
 TEST_F(LogLinksTest, TheLogOfNoContainerHasANameThatCollectorsTakeApart) {
   owner.containerId = idOfLog("/var/log/pods/shop_web-0_1/checkout-fallback/0.log");
   EXPECT_EQ(owner.containerId, idOfLog("/var/log/pods/shop_web-0_1/checkout-fallback/0.log"));
@@ -54,7 +54,7 @@ TEST_F(LogLinksTest, ANameThatIsNotOneFilesIsNotUsed) {
   EXPECT_EQ(logLinkOf(owner), "");
   EXPECT_TRUE(links.make(owner, "/logs/0.log"));
   owner.pod = std::string(253, 'p');
-  EXPECT_EQ(logLinkOf(owner), "") << "kubelet cuts it off: it could be another container's";
+  EXPECT_EQ(logLinkOf(owner), "") << "kubelet truncates such names: it could equal a different container's";
   EXPECT_TRUE(links.make(owner, "/logs/0.log"));
   EXPECT_TRUE(fs::is_empty(folder));
 }

@@ -20,7 +20,7 @@ config::LogLimits limits(std::uint64_t bytes, unsigned lines) {
   return made;
 }
 
-/// How many bytes a flood of such lines may write within `seconds`.
+/// The number of bytes that a flood of such lines may write within `length`.
 std::uint64_t taken(LogRate& rate, std::uint32_t lineBytes, std::chrono::seconds length) {
   std::uint64_t bytes = 0;
   Stamp now = kStart;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The container runtime's word about the pause process, and its silence.
+// What the container runtime reports about the pause process, or that it does not answer.
 #include "launcher/pause_check.hpp"
 
 #include "fake_clock.hpp"
@@ -22,7 +22,7 @@ namespace asio = boost::asio;
 
 class PauseCheckTest : public testing::Test {
  protected:
-  /// This program is the pause process.
+  /// Confirms the pause process, which is this program.
   Result<> confirm(Result<pid_t> answer) {
     const VerifyPause verify = [answer](std::string) -> asio::awaitable<Result<pid_t>> { co_return answer; };
     LauncherParts parts(loop.get_executor(), LauncherOptions{}, verify);

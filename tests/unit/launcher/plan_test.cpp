@@ -116,7 +116,7 @@ TEST(Plan, AResolverOnTheNodesLoopbackIsNoted) {
   ASSERT_TRUE(planOrder(request, {}, notes));
   EXPECT_THAT(notes, ElementsAre(HasSubstr("127.0.0.53")));
   notes.clear();
-  request.sandbox.network = cri::NamespaceMode::node;  // there the server does listen
+  request.sandbox.network = cri::NamespaceMode::node;  // in the node's network the server does listen
   ASSERT_TRUE(planOrder(request, {}, notes));
   EXPECT_THAT(notes, ElementsAre());
 }

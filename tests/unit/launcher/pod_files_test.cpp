@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker's requests and responses, without the process in between.
+// A worker's requests and responses, without the worker process.
 #include "launcher/pod_files.hpp"
 
 #include "temp_folder.hpp"
@@ -18,7 +18,7 @@ namespace {
 using workers::Outcome;
 using workers::Task;
 
-/// Takes the task's descriptors, as sending would.
+/// Performs the task and takes its descriptors, as sending it would.
 Result<Outcome> performed(Task task) {
   return performOnPodFiles({task.work, task.bytes}, std::move(task.fds));
 }
@@ -116,7 +116,7 @@ TEST(PodFiles, DamagedQuestionsAreRefused) {
   Task unknown;
   ask(unknown, question);
   EXPECT_EQ(performOnPodFiles({unknown.work, unknown.bytes}, {}).error().reason, Reason::protocol)
-      << "a kind of volume that there is not";
+      << "an unknown kind of volume";
   auto ends = pipeWith("x");
   Task copy;
   ask(copy, copyTo("/nonexistent/a/0.log"), std::move(ends[0]));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launcher whose configuration is read again.
+// A launcher with a reloaded configuration.
 #include "launcher/launcher_parts.hpp"
 
 #include <string>
@@ -14,7 +14,7 @@ namespace fallbackd::launcher {
 namespace {
 
 struct ReconfiguredLauncher : testing::Test {
-  /// What a launch in the host's network gets; this program is its pause process.
+  /// The outcome of a launch in the host's network; this program is the pause process.
   std::string launchOnHost() {
     cri::SandboxStatus status;
     status.sandbox.id = "s1";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a spawner is replaced that cannot be started. Its program here ends at once.
+// How a spawner is replaced that dies or cannot be started. The program in this test exits at once.
 #include "launcher/spawner_process.hpp"
 
 #include "few_descriptors.hpp"
@@ -27,7 +27,7 @@ struct SpawnerProcessTest : testing::Test {
   void install() const { std::filesystem::copy("/bin/true", program); }
   void uninstall() const { std::filesystem::remove(program); }
 
-  /// Ends the spawner and starts others: returns how long that took.
+  /// Ends and restarts the spawner `times` times; returns how long that took.
   std::chrono::nanoseconds restart(int times) {
     const auto begin = clock.now();
     int done = 0;
@@ -66,7 +66,7 @@ TEST_F(SpawnerProcessTest, StartsThatFailAreTriedAtGrowingPauses) {
   clock.advance(loop, 1min);
   uninstall();
   EXPECT_GT(restart(14), 3s);
-  EXPECT_EQ(spawner.restarts(), 0U) << "none was replaced yet";
+  EXPECT_EQ(spawner.restarts(), 0U) << "no spawner was replaced yet";
   install();
   EXPECT_LE(restart(1), 1s);
   EXPECT_EQ(spawner.restarts(), 1U);
@@ -77,7 +77,7 @@ TEST_F(SpawnerProcessTest, StartsThatFailWakeNobody) {
   bool awaited = false;
   asio::co_spawn(loop, spawner.awaitStarted(), [&](std::exception_ptr) { awaited = true; });
   restart(5);
-  EXPECT_FALSE(awaited) << "there is no spawner";
+  EXPECT_FALSE(awaited) << "no spawner runs";
   install();
   restart(1);
   EXPECT_TRUE(test::runUntil(loop, [&] { return awaited; }));
@@ -93,14 +93,14 @@ TEST_F(SpawnerProcessTest, ItIsNotAwaitedForEver) {
   EXPECT_EQ(clock.now() - begin, kRespawnLimit);
 }
 
-/// Its socket takes the last two descriptors.
+/// The spawner's socket takes the last two descriptors.
 TEST_F(SpawnerProcessTest, OneThatCannotBeHeldIsEnded) {
   {
     const test::FewDescriptors few(2);
     EXPECT_FALSE(spawner.start());
   }
   EXPECT_FALSE(spawner.socket());
-  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child process is left";
   EXPECT_EQ(errno, ECHILD);
 }
 

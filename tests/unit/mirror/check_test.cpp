@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a registry answers, with servers on loopback that behave in every way.
+// Whether a registry answers, with servers on loopback that answer or fail in every way.
 #include "mirror/check.hpp"
 
 #include "fake_runtime.hpp"
@@ -29,7 +29,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-/// Answers every request with the same bytes; with none it stays silent.
+/// Answers every request with the same bytes; stays silent if they are empty.
 class Scripted final : public e2e::LoopServer {
  public:
   explicit Scripted(std::string answer) : answer_(std::move(answer)) {
@@ -37,13 +37,13 @@ class Scripted final : public e2e::LoopServer {
   }
   ~Scripted() override { stop(); }
   [[nodiscard]] Upstream upstream() const { return upstreamOf("http://" + address()).value(); }
-  std::string request;  // the latest; read it when the answer has come
+  std::string request;  // the latest; read it after the answer has arrived
 
  private:
   asio::awaitable<void> serve(asio::ip::tcp::socket socket) override {
     boost::system::error_code error;
     std::string text;
-    // Whatever comes first: a request, which is small, or the beginning of a handshake.
+    // The first bytes: a whole request, which is small, or the beginning of a handshake.
     std::array<char, 4096> first{};
     const auto bytes = co_await socket.async_read_some(asio::buffer(first),
                                                        asio::redirect_error(asio::use_awaitable, error));
@@ -56,7 +56,7 @@ class Scripted final : public e2e::LoopServer {
   std::string answer_;
 };
 
-/// An address that refuses connections: a port that a server had.
+/// An address that refuses connections: the port of a server that has ended.
 Upstream refusing() {
   const Scripted gone("x");
   return gone.upstream();
@@ -91,13 +91,13 @@ TEST_F(CheckTest, WhatIsNotAnAnswerHasItsCause) {
   EXPECT_EQ(ask(refusing())->cause, Cause::unreachable);
   EXPECT_EQ(causeOf("SSH-2.0-x\r\n"), Cause::unknown);
   EXPECT_EQ(causeOf("HTTP/1.1 2\r\n"), Cause::unknown);
-  EXPECT_EQ(causeOf("HTTP/1.1 200"), Cause::unreachable) << "cut within the answer";
+  EXPECT_EQ(causeOf("HTTP/1.1 200"), Cause::unreachable) << "the answer was cut off";
   EXPECT_EQ(causeOf(std::string(8192, 'x')), Cause::unknown);
 }
 
 TEST_F(CheckTest, WhatTheNodeLacksIsNotAnOutage) {
-  const auto refuses = refusing();  // without a thread, which would close a descriptor meanwhile
-  EXPECT_EQ(ask(refuses)->cause, Cause::unreachable);  // what the loop itself needs is open now
+  const auto refuses = refusing();                     // a server's thread would close a descriptor meanwhile
+  EXPECT_EQ(ask(refuses)->cause, Cause::unreachable);  // the loop has opened its own descriptors now
   const test::FewDescriptors none;
   const auto failing = ask(refuses);
   ASSERT_TRUE(failing);
@@ -148,7 +148,7 @@ TEST_F(CheckTest, ATunnelThatIsRefusedIsAnOutage) {
       << "only containerd has the password";
 }
 
-/// A name server that is silent about some names.
+/// A name server that does not answer for some names.
 class SlowNames {
  public:
   ~SlowNames() { answer(); }
@@ -175,7 +175,7 @@ class SlowNames {
   std::mutex guard_;
   std::condition_variable changed_;
   bool answers_ = false;
-  std::size_t asked_ = 0;  // and not answered
+  std::size_t asked_ = 0;  // queries without an answer so far
 };
 
 struct NamesTest : CheckTest {
@@ -183,7 +183,7 @@ struct NamesTest : CheckTest {
     names = std::make_shared<NameLookups>(
         loop.get_executor(), [slow = slow](const std::string& host) { return slow->lookUp(host); });
   }
-  /// Begins a check that waits for its name.
+  /// Begins a check that waits for the lookup of its name.
   void begin(const std::string& host) {
     asio::co_spawn(loop, check(upstreamOf("http://" + host).value(), {}, {20s, 20s}, "/no/such/file", names),
                    [this](const std::exception_ptr&, const std::optional<Failing>&) { ++ended; });
@@ -204,7 +204,7 @@ struct NamesTest : CheckTest {
 TEST_F(NamesTest, ASlowNameHoldsUpNoOther) {
   for (int i = 0; i < 10; ++i) begin("slow" + std::to_string(i) + ".test");
   slow->waitUntilAsked(10);
-  EXPECT_FALSE(askFor("quick.test")) << "it is well";
+  EXPECT_FALSE(askFor("quick.test")) << "that registry answers";
   EXPECT_EQ(askFor("none.test")->cause, Cause::dns);
   EXPECT_EQ(askFor("slow0.test", {50ms, 20s})->cause, Cause::timeout) << "its own limit";
   EXPECT_EQ(ended, 0U);
@@ -238,10 +238,10 @@ TEST_F(NamesTest, NobodyWaitsForALookupThatIsNotWantedAnyMore) {
     other.poll();
     slow->waitUntilAsked(1);
   }
-  slow->answer();  // the loop and its lookups are gone
+  slow->answer();  // the loop and its lookups no longer exist
 }
 
-/// An address of IPv6 that answers nothing, not even a connection, at a port of IPv4.
+/// An IPv6 address that does not even accept connections, at the port of an IPv4 server.
 class SilentIpv6 {
  public:
   explicit SilentIpv6(std::uint16_t port) {
@@ -250,11 +250,11 @@ class SilentIpv6 {
     if (!error_) acceptor_.set_option(asio::ip::v6_only(true), error_);
     if (!error_) acceptor_.bind(where, error_);
     if (!error_) acceptor_.listen(0, error_);
-    // A client that comes when the queue is full gets no answer.
+    // A client that connects when the queue is full gets no answer.
     for (auto& one : queue_) {
       if (!error_) one.open(where.protocol(), error_);
       if (!error_) one.non_blocking(true, error_);
-      // Not Asio's, which waits.
+      // Asio's connect() would wait.
       if (!error_) static_cast<void>(::connect(one.native_handle(), where.data(), where.size()));
     }
   }
@@ -269,7 +269,7 @@ class SilentIpv6 {
 };
 
 struct FamiliesTest : CheckTest {
-  /// Of a host with these addresses, at the port of `server`.
+  /// Checks a host with these addresses, at the port of `server`.
   std::optional<Failing> askAt(const Scripted& server, std::vector<asio::ip::address> addresses,
                                CheckLimits limits = {5s, 20s}) {
     names = std::make_shared<NameLookups>(loop.get_executor(), [addresses](const std::string&) {
@@ -287,7 +287,7 @@ TEST_F(FamiliesTest, AnAddressThatLeadsNowhereDoesNotHoldUpTheOtherFamily) {
   const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
   const SilentIpv6 silent(well.port());
   if (!silent.made()) GTEST_SKIP() << "needs IPv6 on loopback";
-  EXPECT_EQ(askAt(well, {six}, {100ms, 20s})->cause, Cause::timeout) << "alone it is a time-out";
+  EXPECT_EQ(askAt(well, {six}, {100ms, 20s})->cause, Cause::timeout) << "this address alone times out";
   EXPECT_FALSE(askAt(well, {six, four}));
   EXPECT_FALSE(askAt(well, {four, six}));
   EXPECT_FALSE(askAt(well, {six, four, six}));
@@ -297,14 +297,15 @@ TEST_F(FamiliesTest, OneAddressAfterTheOtherIsTried) {
   const Scripted well("HTTP/1.1 200 OK\r\n\r\n");
   const auto refuses = asio::ip::make_address("127.0.0.2");
   EXPECT_FALSE(askAt(well, {refuses, four}));
-  EXPECT_FALSE(askAt(well, {six, refuses, four})) << "nobody listens at the first";
+  EXPECT_FALSE(askAt(well, {six, refuses, four})) << "no server listens at the first address";
   EXPECT_EQ(askAt(well, {refuses, six})->cause, Cause::unreachable);
 }
 
-/// containerd gets through to the registry: nothing that fails on another way says that it cannot.
+/// containerd uses a different way to the registry: a failure on this way does not mean that containerd
+/// fails.
 TEST_F(NamesTest, AProxyThatIsAskedOtherwiseIsNoOutage) {
   const Scripted speaksTls("HTTP/1.1 400 You speak HTTP to TLS\r\n\r\n");
-  auto registry = refusing();  // except by the proxy
+  auto registry = refusing();  // reachable only through the proxy
   registry.host = "quick.test";
   for (const std::string& url : {"https://" + speaksTls.address(), "socks5://" + speaksTls.address()}) {
     for (const bool tls : {true, false}) {
@@ -325,10 +326,10 @@ TEST_F(CheckTest, OneHostThatAnswersIsEnough) {
   const auto all = [&](std::vector<Upstream> upstreams) {
     return test::runToEnd(loop, checkAll(std::move(upstreams), {}, {20s, 20s}, "/no/such/file", names));
   };
-  EXPECT_FALSE(all({silent.upstream(), well.upstream()})) << "without waiting for the silent one";
+  EXPECT_FALSE(all({silent.upstream(), well.upstream()})) << "the check does not wait for the silent host";
   EXPECT_FALSE(all({refusing(), well.upstream()}));
   const Scripted broken("HTTP/1.1 503 Down\r\n\r\n");
-  EXPECT_EQ(all({refusing(), broken.upstream()})->cause, Cause::server_error) << "the registry's own";
+  EXPECT_EQ(all({refusing(), broken.upstream()})->cause, Cause::server_error) << "the registry's own failure";
 }
 
 }  // namespace

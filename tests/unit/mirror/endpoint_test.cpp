@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mirror's answers: pull cases of the distribution specification, and when containerd is sent on to the
-// registry.
+// The mirror's answers: the pull cases of the distribution specification, and when the mirror passes
+// containerd on to the registry.
 #include "mirror/endpoint.hpp"
 
 #include "fake_image_store.hpp"
@@ -112,7 +112,8 @@ TEST_F(EndpointTest, TheBaseAsksForTheToken) {
     const auto without = ask(path, Request::Method::get, "", "");
     EXPECT_EQ(without.status, 401U);
     EXPECT_EQ(codeOf(without), "UNAUTHORIZED");
-    EXPECT_EQ(header(without, "WWW-Authenticate"), "Bearer realm=\"fallbackd\"") << "no place for a password";
+    EXPECT_EQ(header(without, "WWW-Authenticate"), "Bearer realm=\"fallbackd\"")
+        << "it must not request a password";
   }
   EXPECT_EQ(checks, 0U);
 }
@@ -191,13 +192,13 @@ TEST_F(EndpointTest, OnlySoManyPiecesWaitForTheirClients) {
   bool read = false;
   takeFrom(one, read);
   clock.advance(loop, 1s);
-  EXPECT_FALSE(read) << "what the others were given is still in memory";
+  EXPECT_FALSE(read) << "the other clients' pieces are still in memory";
   bool more = false;
   takeFrom(slow.front(), more);
   EXPECT_TRUE(test::runUntil(loop, [&] { return read; }))
-      << "a client that waits is served before one that had a piece";
+      << "a waiting client is served before a client that already had a piece";
   EXPECT_FALSE(more);
-  slow.pop_back();  // its client has gone
+  slow.pop_back();  // this client disconnects
   EXPECT_TRUE(test::runUntil(loop, [&] { return more; }));
 }
 
@@ -222,7 +223,7 @@ TEST_F(EndpointTest, WhatIsNotThereHasTheCodeOfTheSpecification) {
       {"/v2/Shop/manifests/1", "UNSUPPORTED"},
       {"/v2/shop/cart/blobs/sha256:1", "UNSUPPORTED"}};
   for (const auto& [path, code] : cases) {
-    failing.reset();  // the registry is well
+    failing.reset();  // the registry answers
     const auto response = ask(path);
     EXPECT_EQ(response.status, 404U) << path;
     EXPECT_EQ(codeOf(response), code) << path;
@@ -255,7 +256,7 @@ TEST_F(EndpointTest, WhileTheRegistryIsWellContainerdGoesOnToIt) {
   }
   EXPECT_EQ(checks, 1U) << "the verdict is shared";
   EXPECT_EQ(count("upstream_well"), 4U);
-  EXPECT_EQ(store.calls, 0U) << "containerd's store need not be asked";
+  EXPECT_EQ(store.calls, 0U) << "containerd's store need not be queried";
   EXPECT_TRUE(told.empty());
 }
 
@@ -328,7 +329,7 @@ TEST_F(EndpointTest, OnlyImagesThatAreListedAreServed) {
   EXPECT_EQ(count("excluded"), 2U);
 }
 
-/// Whoever may create pods can make up a registry that cannot be reached.
+/// Anyone who may create pods can make up an unreachable registry.
 TEST_F(EndpointTest, UnderAnotherNameNothingIsServedByItsDigest) {
   store.name("evil.x/own:1", store.putImage("own").manifest);
   for (const auto* repository :
@@ -344,7 +345,7 @@ TEST_F(EndpointTest, UnderAnotherNameNothingIsServedByItsDigest) {
     }
   }
   EXPECT_TRUE(told.empty());
-  // Not even amid a pull of what has a name there.
+  // Not even during a pull of an image that has a name there.
   ns = "evil.x";
   EXPECT_EQ(ask("/v2/own/manifests/1", Request::Method::head).status, 200U);
   EXPECT_EQ(ask("/v2/own/manifests/" + parts.manifest).status, 502U);
@@ -355,7 +356,7 @@ TEST_F(EndpointTest, WhatAManifestNamedIsServedWithoutAskingAgainWhoseItIs) {
   EXPECT_EQ(ask(kTag).status, 200U);
   const auto before = store.calls;
   EXPECT_EQ(ask("/v2/shop/cart/blobs/" + parts.layer, Request::Method::head).status, 200U);
-  EXPECT_EQ(store.calls, before + 1) << "only for its size";
+  EXPECT_EQ(store.calls, before + 1) << "the store is queried only for the size";
 }
 
 TEST_F(EndpointTest, ATagIsServedUpToItsAgeADigestAlways) {
@@ -366,7 +367,7 @@ TEST_F(EndpointTest, ATagIsServedUpToItsAgeADigestAlways) {
   ASSERT_EQ(told.size(), 1U);
   EXPECT_EQ(told[0].lastSeen, store.updatedAt);
   clock.advance(loop, 30min);
-  store.images["r.x/shop/cart:1"].updatedAt = clock.wall();  // containerd notes the mirror's answer
+  store.images["r.x/shop/cart:1"].updatedAt = clock.wall();  // containerd records the mirror's answer
   EXPECT_EQ(ask(kTag, Request::Method::head).status, 200U);
   clock.advance(loop, 31min);
   EXPECT_EQ(codeOf(ask(kTag, Request::Method::get)), "MANIFEST_UNKNOWN");

@@ -79,7 +79,7 @@ class FakeImageStore final : public cri::ImageStore {
     std::string config;
     std::string layer;
   };
-  /// An image of one layer, all of it stored.
+  /// Stores an image of one layer with all its content.
   Parts putImage(const std::string& about) { return putImageOf(about, "layer of " + about); }
   Parts putImageOf(const std::string& about, const std::string& layer) {
     Parts parts;
@@ -93,12 +93,12 @@ class FakeImageStore final : public cri::ImageStore {
   void name(const std::string& name, const std::string& digest, const char* type = kManifest) {
     images[name] = {type, digest, static_cast<std::int64_t>(blobs[digest].size()), updatedAt};
   }
-  /// As containerd notes an unpacked image.
+  /// Marks the image as unpacked, as containerd does.
   void unpack(const Parts& parts) {
     labels[parts.config]["containerd.io/gc.ref.snapshot.overlayfs"] = "sha256:chain";
     snapshots.insert({"overlayfs", "sha256:chain"});
   }
-  /// An index of two platforms; `own` is this machine's manifest.
+  /// Stores an index of two platforms; `own` is this machine's manifest.
   std::string putIndex(const std::string& architecture, const std::string& own, const std::string& other) {
     return put(R"({"schemaVersion": 2, "manifests": [{"digest": ")" + other +
                R"(", "platform": {"os": "linux", "architecture": "s390x"}}, {"digest": ")" + own +

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// containerd's hosts.toml: what it says, and how the mirror gets in and out again.
+// containerd's hosts.toml: how it is read, and how the mirror is added and removed.
 #include "mirror/hosts_edit.hpp"
 #include "mirror/hosts_file.hpp"
 #include "mirror/token.hpp"
@@ -170,7 +170,7 @@ TEST(HostsEdit, TheModeBeforeIsRemembered) {
 
 TEST(HostsEdit, WhereContainerdAsksIsReadFromTheBlocks) {
   EXPECT_EQ(addressInBlock(withBlock(kPeers, kBlock, Order::last, "f").value()), kBlock.address);
-  EXPECT_EQ(addressInBlock(kPeers), "") << "hosts of others";
+  EXPECT_EQ(addressInBlock(kPeers), "") << "these hosts are not ours";
   EXPECT_EQ(addressInBlock("# fallbackd mirror: begin\n# fallbackd mirror: end\n[host.\"http://a:1\"]\n"),
             "");
   const test::TempFolder folder;

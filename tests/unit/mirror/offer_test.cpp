@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What of the content store must be there for a pull to be completed from it.
+// Which content must be in the store so that a pull can be completed from it.
 #include "mirror/offer.hpp"
 
 #include "fake_image_store.hpp"
@@ -66,7 +66,8 @@ TEST_F(OfferTest, ByItsDigestItIsOfferedWhicheverTagOfTheRepositoryBroughtIt) {
   EXPECT_TRUE(offer("registry.example.com/shop/other@" + parts.manifest));
   const auto index = store.putIndex("amd64", parts.manifest, test::digestOf("not here"));
   store.name("registry.example.com/shop/many:1", index, FakeImageStore::kIndex);
-  EXPECT_TRUE(offer("registry.example.com/shop/many@" + parts.manifest)) << "of an index that has a name";
+  EXPECT_TRUE(offer("registry.example.com/shop/many@" + parts.manifest))
+      << "it belongs to an index that has a name";
 }
 
 TEST_F(OfferTest, ByItsDigestItIsNotOfferedUnderANameThatBroughtSomethingElse) {
@@ -95,8 +96,7 @@ TEST(ForPlatform, TheVariantCounts) {
                                     entryFor("v6", "arm", "v6"), entryFor("v7", "arm", "v7"),
                                     entryFor("64", "arm64", "v8")};
   EXPECT_EQ(chosen({"linux", "arm", "v7"}, arm), (Names{"v7", "v6", "v5", "any"}));
-  EXPECT_EQ(chosen({"linux", "arm", ""}, arm), (Names{"v7", "v6", "v5", "any"}))
-      << "v7, unless it says otherwise";
+  EXPECT_EQ(chosen({"linux", "arm", ""}, arm), (Names{"v7", "v6", "v5", "any"})) << "v7 is the default";
   EXPECT_EQ(chosen({"linux", "arm", "v6"}, arm), (Names{"v6", "v5", "any"}));
   EXPECT_EQ(chosen({"linux", "arm64", ""}, arm), (Names{"64", "v7", "v6", "v5", "any"}));
   const std::vector<Descriptor> amd{entryFor("386", "386", ""), entryFor("v3", "amd64", "v3"),
@@ -111,7 +111,7 @@ TEST_F(OfferTest, WhatSuitsBestMustBeThere) {
                 R"(", "platform": {"os": "linux", "architecture": "386"}}, {"digest": ")" +
                 test::digestOf("not here") + R"(", "platform": {"os": "linux", "architecture": "amd64"}}]})");
   store.name(kName, index, FakeImageStore::kIndex);
-  EXPECT_THAT(missing(), HasSubstr(test::digestOf("not here"))) << "containerd would ask for it";
+  EXPECT_THAT(missing(), HasSubstr(test::digestOf("not here"))) << "containerd would request it";
 }
 
 TEST_F(OfferTest, AnotherTagOfTheSameImageIsNotOffered) {
@@ -178,16 +178,16 @@ struct OffersTest : OfferTest {
   test::TempFolder folder;
 };
 
-/// Without the mirror a stalled pull has to be noticed in its usual time.
+/// Without the mirror, a stalled pull must be noticed within the usual time.
 TEST_F(OffersTest, NothingIsOfferedWhereContainerdDoesNotAsk) {
   const auto hosts = folder.path() + "/certs.d";
   folder.write("certs.d/other.test/hosts.toml", "");
   EXPECT_FALSE(offers(hosts));
   folder.write("certs.d/registry.example.com/hosts.toml", "[host.\"http://127.0.0.1:30020\"]\n");
-  EXPECT_FALSE(offers(hosts)) << "another mirror";
+  EXPECT_FALSE(offers(hosts)) << "a different mirror";
   folder.write("certs.d/registry.example.com/hosts.toml", "[host.\"http://127.0.0.1:478\"]\n");
   EXPECT_TRUE(offers(hosts));
-  EXPECT_TRUE(offers(folder.path() + "/none")) << "it cannot be known";
+  EXPECT_TRUE(offers(folder.path() + "/none")) << "the hosts are unknown";
 }
 
 TEST_F(OfferTest, AContainerdThatDoesNotAnswerIsNotAMissingImage) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a registry answers, with servers on loopback that speak TLS.
+// Whether a registry answers, with TLS servers on loopback.
 #include "fake_runtime.hpp"
 #include "loop_server.hpp"
 #include "mirror/check.hpp"
@@ -25,7 +25,7 @@ namespace asio = boost::asio;
 namespace ssl = boost::asio::ssl;
 using namespace std::chrono_literals;
 
-/// A registry's certificate, which nobody signed; a client's, signed by an authority between it and the root.
+/// A registry's self-signed certificate, and a client's certificate, signed by an intermediate authority.
 class Certificates {
  public:
   Certificates() {
@@ -51,7 +51,7 @@ class Certificates {
 class TlsRegistry final : public e2e::LoopServer {
  public:
   enum class Clients : std::uint8_t { any, ofRoot };
-  /// `tunnel`: what it answers before TLS, as the proxy before it; without one nothing comes before.
+  /// `tunnel`: its answer before TLS, in the role of a proxy; empty: it begins with TLS.
   TlsRegistry(const Certificates& certificates, Clients clients, std::string tunnel = "")
       : tunnel_(std::move(tunnel)) {
     context_.use_certificate_chain_file(certificates.file("registry.crt"));
@@ -80,7 +80,7 @@ class TlsRegistry final : public e2e::LoopServer {
     ssl::stream<asio::ip::tcp::socket> stream(std::move(socket), context_);
     co_await stream.async_handshake(ssl::stream_base::server,
                                     asio::redirect_error(asio::use_awaitable, error));
-    if (error) co_await stayAway();  // the client reads what it was told
+    if (error) co_await stayAway();  // the client reads the alert
     co_await stream.async_read_some(asio::buffer(some), asio::use_awaitable);
     const std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     co_await asio::async_write(stream, asio::buffer(answer), asio::use_awaitable);
@@ -115,7 +115,7 @@ TEST_F(TlsCheckTest, TheClientShowsItsWholeChain) {
   const auto refused = ask(upstream);
   EXPECT_FALSE(refused) << refused->text;
   upstream.key = certificates.file("root.key");
-  EXPECT_EQ(ask(upstream)->cause, Cause::tls) << "not its key";
+  EXPECT_EQ(ask(upstream)->cause, Cause::tls) << "the key does not belong to the certificate";
   upstream.certificate = certificates.file("none.crt");
   EXPECT_EQ(ask(upstream)->cause, Cause::tls) << "no such file";
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One check for all that wait, and how long its verdict counts; when a name was last seen at its registry.
+// One check for all waiters, and how long its verdict counts; when a name was last seen at its registry.
 #include "mirror/verdicts.hpp"
 
 #include "base/async/pause.hpp"
@@ -77,7 +77,7 @@ TEST_F(VerdictsTest, AVerdictCountsForAWhileAWellOneLessLong) {
   EXPECT_EQ(asked, (std::vector<std::string>{"r", "r", "s", "r"}));
 }
 
-/// The next check begins by itself, as long as somebody asks now and then: nobody waits for it.
+/// The next check begins by itself as long as the verdict is still used: no caller waits for it.
 struct AheadTest : VerdictsTest {
   AheadTest() {
     gate.open();
@@ -97,7 +97,7 @@ TEST_F(AheadTest, ARegistryThatIsAskedAboutStaysKnown) {
   answer = Failing{Cause::unreachable, "refused"};
   clock.advance(loop, 4s);
   ASSERT_TRUE(ahead.known("r"));
-  EXPECT_TRUE(ahead.known("r")->failing) << "what it says is fresh";
+  EXPECT_TRUE(ahead.known("r")->failing) << "the verdict is fresh";
 }
 
 TEST_F(AheadTest, NobodyWaitsWhileTheNextCheckTakesLong) {
@@ -111,7 +111,7 @@ TEST_F(AheadTest, NobodyWaitsWhileTheNextCheckTakesLong) {
 
 TEST_F(AheadTest, WhatNobodyAsksAboutIsLeftAlone) {
   clock.advance(loop, 10min);
-  EXPECT_LE(asked.size(), 16U) << "a minute long, one check in 4 s";
+  EXPECT_LE(asked.size(), 16U) << "for a minute, one check in 4 s";
   EXPECT_FALSE(ahead.known("r"));
   const auto before = asked.size();
   EXPECT_FALSE(test::runToEnd(loop, ahead.of("r")).failing);
@@ -164,9 +164,9 @@ TEST(LastSeen, APullThatTheMirrorAnsweredIsNotTheRegistry) {
   LastSeen seen("");
   EXPECT_EQ(seen.of("a", at(0)), at(0));
   ASSERT_TRUE(seen.served("a", at(0), at(5)));
-  EXPECT_EQ(seen.of("a", at(5)), at(0)) << "containerd noted the mirror's answer";
+  EXPECT_EQ(seen.of("a", at(5)), at(0)) << "containerd recorded the mirror's answer";
   ASSERT_TRUE(seen.served("a", at(5), at(9)));
-  EXPECT_EQ(seen.of("a", at(9)), at(0)) << "again";
+  EXPECT_EQ(seen.of("a", at(9)), at(0)) << "a second answer of the mirror";
   EXPECT_EQ(seen.of("b", at(5)), at(5));
   EXPECT_EQ(seen.of("a", std::nullopt), std::nullopt);
 }

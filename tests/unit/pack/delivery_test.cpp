@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way of a pack from `pack build` into caches: by its tag, as an artifact, beside the packs of other
-// teams.
+// A pack's way from `pack build` into caches: by tag, as an artifact, beside other teams' packs.
 #include "app/ctl/progress.hpp"
 #include "ctl_fixture.hpp"
 #include "fake_clock.hpp"
@@ -25,7 +24,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 struct DeliveryTest : CtlTest {
-  /// In the test's folder, with a skopeo that writes down what it is asked, if `skopeo` is its folder.
+  /// Runs fallbackctl in the test's folder. `skopeo`: a folder with a skopeo that records its arguments, or
+  /// empty.
   [[nodiscard]] Output here(const std::string& arguments, const std::string& skopeo = "") const {
     const auto path = skopeo.empty() ? std::string() : "export PATH=" + skopeo + ":$PATH; ";
     return shell("cd " + folder.path() + "; " + path + FALLBACKCTL + " " + arguments);
@@ -35,7 +35,7 @@ struct DeliveryTest : CtlTest {
     return here("sign --force --key " + key + ".key --name " + name + " --version " + version +
                 " --expires 30d " + file);
   }
-  /// A folder with these signed binaries: "cart@1.0.0".
+  /// Creates a folder with these signed binaries: "cart@1.0.0".
   void pack(const std::string& into, const std::vector<std::string>& refs, const std::string& key = "k",
             const std::string& program = kProgram) const {
     fs::create_directory(path(into));
@@ -54,7 +54,7 @@ struct DeliveryTest : CtlTest {
   [[nodiscard]] Output install(const std::string& from, const std::string& more = "") const {
     return here("install --cache cache --keys keys --state state --from " + from + " " + more);
   }
-  /// Binaries in the cache.
+  /// The names of the binaries in the cache.
   [[nodiscard]] std::string cached() const {
     return shell("ls " + path("cache") + " | grep -v sigstore | tr '\\n' ' '").text;
   }
@@ -72,7 +72,7 @@ TEST_F(DeliveryTest, WhatBuildMakesIsWhatInstallTakes) {
                            "oci-archive:pack.tar:1.0", "layer.tar.gz", "pack"}) {
     const auto output = install(from);
     EXPECT_EQ(output.code, 0) << from << ": " << output.text;
-    EXPECT_EQ(cached(), "cart-v1.0.0 checkout-v1.0.0 ") << from << ": and no installer";
+    EXPECT_EQ(cached(), "cart-v1.0.0 checkout-v1.0.0 ") << from << ": the installer must not be in the cache";
     fs::remove_all(path("cache"));
   }
 }
@@ -116,7 +116,7 @@ TEST_F(DeliveryTest, WhatIsHereIsNotLookedForInARegistry) {
        {"pack inspect layuot:1.0", "pack inspect shop/pack:1.0", "pack push layout:1.0 pack:1.0",
         "pack push layuot:1.0 registry.example.com/pack:1.0", "pack push layout:1.0 layout:2.0",
         "install --cache cache --keys keys --from layuot:1.0"}) {
-    EXPECT_EQ(asked(nowhere), "2 ") << nowhere << ": no registry is asked that was not named";
+    EXPECT_EQ(asked(nowhere), "2 ") << nowhere << ": no registry may be contacted that was not named";
   }
   const auto remote = install("registry.example.com/pack:1.0");
   EXPECT_EQ(remote.code, 2);
@@ -128,7 +128,7 @@ TEST_F(DeliveryTest, AProgramThatSaysTooMuchIsNotWaitedFor) {
   test::writeBytes(path("fake/skopeo"), "#!/bin/sh\nexec yes\n");
   const auto output = shell("cd " + folder.path() + "; PATH=" + path("fake") +
                             ":$PATH timeout 60 " FALLBACKCTL " pack inspect registry.example.com/pack:1.0");
-  EXPECT_EQ(output.code, 1) << "124: it waited";
+  EXPECT_EQ(output.code, 1) << "124: it waited for skopeo";
   EXPECT_THAT(output.text, HasSubstr("what skopeo says has more than 16777216 bytes"));
 }
 
@@ -143,7 +143,7 @@ TEST_F(DeliveryTest, AnArtifactIsCopiedBySkopeoAndInstalled) {
       fs::file_size(path("layout/blobs/sha256/" +
                          shell("ls -S " + path("layout/blobs/sha256") + " | head -1 | tr -d '\\n'").text)),
       2 * fs::file_size(kProgram))
-      << "there is no installer in it";
+      << "the artifact must not contain the installer";
   ASSERT_EQ(
       shell("skopeo --insecure-policy copy -q oci:" + path("layout") + ":1.0 oci:" + path("copy") + ":1.0")
           .code,
@@ -179,19 +179,19 @@ TEST_F(DeliveryTest, AVersionOfAnotherTeamIsNotReplaced) {
   EXPECT_THAT(refused.text, HasSubstr("already_exists: cart@1.0.0 is in " + path("cache")));
   EXPECT_EQ(cached(), "cart-v1.0.0 ") << "all or nothing";
   EXPECT_EQ(test::readBytes(path("cache/cart-v1.0.0")), test::readBytes(kProgram));
-  // Our own other bytes, and the same bytes with the signature of another key, as in a rotation.
+  // Different bytes under our own key, and the same bytes under a different key, as in a rotation.
   pack("newer", {"cart@1.0.0"}, "k", PROGRAMS "/elf-static");
   EXPECT_EQ(install("newer").code, 0);
   pack("rotated", {"cart@1.0.0"}, "l", PROGRAMS "/elf-static");
   EXPECT_EQ(install("rotated").code, 0);
-  EXPECT_EQ(install("ours").code, 1) << "it is theirs now";
+  EXPECT_EQ(install("ours").code, 1) << "the version now belongs to the other team";
   EXPECT_EQ(install("ours", "--replace-foreign").code, 0);
   fs::remove(path("keys/k.pub"));
-  EXPECT_EQ(install("theirs").code, 0) << "what no key vouches for is free";
+  EXPECT_EQ(install("theirs").code, 0) << "a version without a trusted signature may be replaced";
 }
 
 TEST_F(DeliveryTest, WaitEndsWithSigterm) {
-  // A signal that is waited for does not show as blocked, but the call that waits does.
+  // The awaited signal does not show as blocked, but the waiting system call shows.
   const auto output = shell("timeout 60 sh -c '" + std::string(FALLBACKCTL) +
                             " pack wait & until grep -q \"^" + std::to_string(SYS_rt_sigtimedwait) +
                             " \" /proc/$!/syscall; do :; done; kill -TERM $!; wait $!'");
@@ -221,7 +221,7 @@ TEST(Progress, IsOneLineThatGoesAwayOnATerminal) {
     ctl::Progress progress(
         "unpacked", 0, ctl::Progress::Form::terminal, [&](const std::string& text) { said += text; }, clock);
     progress.add(1024);
-    EXPECT_EQ(said, "") << "a copy that ends at once says nothing";
+    EXPECT_EQ(said, "") << "a copy that ends at once must not print progress";
     clock.sleep(std::chrono::seconds(1));
     progress.add(1024);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Archives by a hostile author: each row is refused for its reason, and nothing appears outside the target
+// A hostile author's archives: each row is refused for its reason, and nothing appears outside the target
 // folder.
 #include "attack_record.hpp"
 #include "pack/tar_reader.hpp"
@@ -164,7 +164,7 @@ TEST(TarLimits, BombsEndAtTheLimit) {
   EXPECT_EQ(visited({}), std::pair(std::string(), 10));
   EXPECT_EQ(visited({.fileBytes = 1000}), std::pair(std::string("too_large"), 0));
   EXPECT_EQ(visited({.allBytes = 4 << 20}), std::pair(std::string("too_large"), 4));
-  // What is announced counts before it is unpacked.
+  // Announced sizes count before anything is unpacked.
   EXPECT_EQ(visited({.allBytes = 5 << 19}), std::pair(std::string("too_large"), 2));
   EXPECT_EQ(visited({.entries = 3}), std::pair(std::string("too_large"), 3));
 }
@@ -211,8 +211,8 @@ TEST(TarFiles, AreWrittenThroughNothingThatIsThere) {
   }
 }
 
-/// Data that no entry announces: here a folder's attributes, of which a few bytes in the archive become 200
-/// KB each.
+/// Data that no entry announces: here the attributes of folders. A few bytes in the archive become 200 KB for
+/// each folder.
 TEST(TarLimits, UnpackedBytesCountEvenIfNoEntryAnnouncesThem) {
   const test::TempFolder folder;
   const auto path = folder.path() + "/bomb";

@@ -107,7 +107,7 @@ TEST_F(ImageTest, AWholeFolderCanBeRemoved) {
   for (const auto* whiteout : {"p/.wh..wh..opq", ".wh.p"}) {
     fs::remove_all(path("into"));
     fs::create_directory(path("into"));
-    // Files in the whiteout's own layer stay, in any order.
+    // Files in the same layer as the whiteout stay, whatever their order.
     writeIndex({manifest({layer([](auto& tar) { tar.file("p/a-v1", "old").file("p/b-v1", "b"); }),
                           layer([&](auto& tar) { tar.file("p/a-v1", "new").file(whiteout, ""); })})});
     const auto done = unpackImage();
@@ -158,7 +158,8 @@ TEST_F(ImageTest, WhatIsNamedSeveralTimesIsReadOnce) {
   EXPECT_EQ(read("a-v1"), "a");
 }
 
-/// An index of some 100 KB names another one 2,000 times, which does the same: four million images.
+/// An index of some 100 KB names a second index 2,000 times, which does the same with an image: four million
+/// images.
 TEST_F(ImageTest, IndexesDoNotMultiply) {
   const auto one = manifest({layer([](auto& tar) { tar.file("p/a-v1", "a"); })});
   const json::object many{{"manifests", json::array(2000, one)}};
@@ -175,7 +176,7 @@ TEST_F(ImageTest, IndexesDoNotMultiply) {
   }
 }
 
-/// In each index few enough, and too many in all.
+/// Each index names few enough images, but all together name too many.
 TEST_F(ImageTest, TheNumberOfImagesCountsOverAllIndexes) {
   std::vector<json::object> indexes;
   for (int i = 0; i < 30; ++i) {
@@ -267,7 +268,7 @@ struct InstallImageTest : ImageTest {
       EXPECT_EQ(fs::status(file).permissions(), fs::perms(0755)) << from;
     }
     EXPECT_EQ(std::distance(fs::directory_iterator(path("cache")), {}), 4)
-        << from << " leaves something behind";
+        << from << " must not leave anything behind";
     fs::remove_all(path("cache"));
   }
 };
@@ -277,7 +278,7 @@ TEST_F(InstallImageTest, FromTheOutputOfTarUmociAndSkopeo) {
       "cd " + folder.path() +
       " && tar -cf plain.tar -C pack . && tar -czf packed.tar.gz pack && "
       "umoci init --layout oci && umoci new --image oci:pack && umoci unpack --image oci:pack bundle && "
-      // Not umoci insert: the archive that 0.4.7 writes has no end.
+      // Not umoci insert: version 0.4.7 writes an archive without its end.
       "cp -r pack bundle/rootfs/ && umoci repack --image oci:pack bundle && "
       "skopeo --insecure-policy copy -q oci:oci:pack "
       "oci-archive:archive.tar:pack 2>&1");
@@ -285,7 +286,7 @@ TEST_F(InstallImageTest, FromTheOutputOfTarUmociAndSkopeo) {
   for (const auto* from : {"plain.tar", "packed.tar.gz", "oci", "archive.tar"}) expectInstalled(from);
 }
 
-/// What `pack build` writes, without any other program.
+/// The output of `pack build`, which needs no other program.
 struct BuildTest : InstallImageTest {
   void SetUp() override {
     InstallImageTest::SetUp();
@@ -297,7 +298,7 @@ struct BuildTest : InstallImageTest {
     return shell("PATH=/nonexistent " + std::string(FALLBACKCTL) + " pack build --keys " + path("keys") +
                  " --layout " + path(layout) + " " + more + " " + path("pack"));
   }
-  /// Such an image of small files, without the program: to compress fallbackctl takes most of a second.
+  /// Writes such an image of small files, without fallbackctl: compressing it takes most of a second.
   void write(const std::string& layout, const std::string& tag = "pack",
              const std::map<std::string, std::string>& labels = {}) const {
     const auto pack = cache::readPack(path("pack"));
@@ -355,7 +356,7 @@ TEST_F(BuildTest, ALongNameIsKept) {
 
 TEST_F(BuildTest, TheSameBinariesGiveTheSameImage) {
   write("one");
-  write("one");  // into a layout that has it already
+  write("one");  // into a layout that already contains the image
   ASSERT_EQ(shell("touch -d 2020-02-02 " + path("small") + "/*").code, 0);
   write("two");
   const auto differing = shell("diff -r " + path("one") + " " + path("two"));
@@ -377,7 +378,7 @@ TEST_F(BuildTest, OneWritesIntoALayoutAtATime) {
   ASSERT_TRUE(writeImage(path("oci"), "a", image));
   EXPECT_TRUE(asked);
   const sys::UniqueFd layout(::open(path("oci").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  EXPECT_EQ(::flock(layout.get(), LOCK_EX | LOCK_NB), 0) << "released";
+  EXPECT_EQ(::flock(layout.get(), LOCK_EX | LOCK_NB), 0) << "the lock must be released";
 }
 
 TEST_F(BuildTest, BuildsAtTheSameTimeKeepEachOthersImages) {
@@ -411,7 +412,7 @@ TEST_F(BuildTest, AReplacedImageLeavesNoBlobsButSharedOnesStay) {
   EXPECT_EQ(blobsIn("oci"), first);
   const auto tags = shell("umoci list --layout " + path("oci"));
   EXPECT_EQ(tags.text, "a\nb\n");
-  // With an image of unknown kind in the layout nobody knows which blobs it has.
+  // The blobs of an image of unknown kind are unknown, so none may be removed.
   auto index = json::parse(test::readBytes(path("oci/index.json")));
   index.at("manifests")
       .as_array()

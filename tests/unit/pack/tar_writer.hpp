@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tar files for tests, including ones that no tar program would write.
+// Tar files for tests, including files that no tar program would write.
 #pragma once
 
 #include "base/strings.hpp"
@@ -33,7 +33,7 @@ class TarWriter {
     write(path, AE_IFREG, bytes);
     return *this;
   }
-  /// Of `size` bytes, all of which are a hole.
+  /// Adds a file of `size` bytes that consists of one hole.
   TarWriter& sparse(const std::string& path, la_int64_t size) {
     archive_entry* entry = archive_entry_new();
     archive_entry_set_pathname(entry, path.c_str());
@@ -80,7 +80,7 @@ class TarWriter {
     archive_entry_free(entry);
   }
   archive* writer_;
-  std::string attribute_;  // of the entry being written
+  std::string attribute_;  // of the current entry
 };
 
 }  // namespace fallbackd::test

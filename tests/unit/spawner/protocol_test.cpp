@@ -52,7 +52,7 @@ std::string encoded(const Message& order) {
   return bytes.value_or("");
 }
 
-/// The reason why the reader refuses an order.
+/// The reason for which the reader refuses an order.
 Reason refusalOf(const LaunchOrder& order) {
   const auto decoded = decodeLaunch(encoded(order));
   EXPECT_FALSE(decoded);

@@ -33,7 +33,7 @@ TEST(ReportOrder, ALaunchReportsBirthThenExecution) {
 
 TEST(ReportOrder, AHealthCheckAloneIsTheEnd) {
   ReportOrder order(kSpare);
-  EXPECT_FALSE(ReportOrder(kSpare).accept(kChild, Kind::healthy)) << "nobody is born";
+  EXPECT_FALSE(ReportOrder(kSpare).accept(kChild, Kind::healthy)) << "no child is born";
   EXPECT_TRUE(order.accept(kChild, Kind::born));
   EXPECT_TRUE(order.accept(kChild, Kind::healthy));
   for (const auto kind : {Kind::executing, Kind::failed, Kind::unhealthy, Kind::healthy})
@@ -46,7 +46,7 @@ TEST(ReportOrder, OnlyTheChildReportsForItself) {
     ASSERT_TRUE(order.accept(kChild, Kind::born));
     EXPECT_FALSE(order.accept(kOther, kind));
     EXPECT_FALSE(order.accept(kSpare, kind));
-    EXPECT_FALSE(order.accept(0, kind)) << "a sender that the kernel does not show";
+    EXPECT_FALSE(order.accept(0, kind)) << "the kernel does not name the sender";
     EXPECT_EQ(order.child(), kChild);
   }
 }
@@ -61,7 +61,7 @@ TEST(ReportOrder, BirthIsReportedOnceAndFirst) {
   EXPECT_FALSE(order.accept(kChild, Kind::unhealthy)) << "the health check is already over";
   ReportOrder other(kSpare);
   EXPECT_TRUE(other.accept(kChild, Kind::born) && other.accept(kChild, Kind::executing));
-  EXPECT_FALSE(other.accept(kChild, Kind::healthy)) << "it executes something else";
+  EXPECT_FALSE(other.accept(kChild, Kind::healthy)) << "it executes a different program";
 }
 
 TEST(ReportOrder, ASpareCanOnlyFailAndIsNeverTheChild) {
@@ -98,7 +98,7 @@ TEST(ChildReports, WrongSizesAndUnknownValuesAreRefused) {
   }
 }
 
-/// Whatever arrives, the child is one process, born once, and nothing counts after the end.
+/// Whatever arrives, the child is one process, is born once, and no report counts after its end.
 TEST(ReportOrder, NonsenseDoesNotChangeThat) {
   std::minstd_rand random(1);
   for (int run = 0; run < 2000; ++run) {

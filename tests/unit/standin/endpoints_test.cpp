@@ -22,7 +22,7 @@ TEST(LastEndpoint, IsNotOneThatNobodyMisses) {
   EXPECT_FALSE(last({.ready = true, .wanted = 3, .ownerReady = 2}));
   EXPECT_FALSE(last({.ready = true, .onNode = 2, .readyOnNode = 1, .wanted = 3, .ownerReady = 1}))
       << "the node knows it before the owner";
-  EXPECT_FALSE(last({.ready = false, .wanted = 3, .ownerReady = 0})) << "nothing is routed to it";
+  EXPECT_FALSE(last({.ready = false, .wanted = 3, .ownerReady = 0})) << "no traffic is routed to it";
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Containers and images that are made in a FakeRuntime. Their processes are the test's.
+// Creates containers and images in a FakeRuntime. The test starts their processes.
 #pragma once
 
 #include "cri/control.hpp"
@@ -78,7 +78,7 @@ class FakeControl final : public cri::Control {
     digests[name] = blobs.back().digest;
     ids[name] = blobs[blobs.size() - 2].digest;
     if (exchanges) ids[name] = "sha256:foreign";
-    layers[name] = blobs.size() - 2;  // beside configuration and manifest
+    layers[name] = blobs.size() - 2;  // all blobs but configuration and manifest
     images[name] = std::move(labels);
     co_return Result<>{};
   }
@@ -111,10 +111,10 @@ class FakeControl final : public cri::Control {
   std::function<pid_t()> onStart;
   std::function<void()> onStop;
   std::map<std::string, std::string> ids;  // of images, by name
-  bool exchanges = false;                  // somebody gives each image's name to another one
-  std::string hung;                        // this one does not stop
+  bool exchanges = false;                  // a third party moves each image's name to a different image
+  std::string hung;                        // the container that does not stop
   bool startFails = false;
-  bool startUnanswered = false;  // it succeeds, and the runtime dies
+  bool startUnanswered = false;  // the start succeeds, but the runtime dies before it answers
   bool imageHidden = false;      // CRI never learns of it
   int count = 0;
 };

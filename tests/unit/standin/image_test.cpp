@@ -20,7 +20,7 @@ namespace {
 namespace json = boost::json;
 
 TEST(KubeletsHash, IsTheOneThatKubeletComputes) {
-  // Measured with kubelet 1.31 to 1.36.
+  // Observed with kubelet 1.31 to 1.36.
   EXPECT_EQ(kubeletsHash("app", "127.0.0.1:5999/shop/checkout:1.8.3"), "774ada0b");
 }
 
@@ -56,7 +56,7 @@ TEST(StandInImage, HasOneLayerWithOneFile) {
   EXPECT_EQ(textAt(manifest, "/config/digest"), parts[1].digest);
   EXPECT_EQ(textAt(manifest, "/layers/0/digest"), parts[0].digest);
   EXPECT_EQ(manifest.at_pointer("/layers/0/size").to_number<std::size_t>(), tar.size());
-  // containerd would collect what no label refers to.
+  // containerd's garbage collection removes content that no label refers to.
   EXPECT_EQ(parts[2].labels.at("containerd.io/gc.ref.content.config"), parts[1].digest);
   EXPECT_EQ(parts[2].labels.at("containerd.io/gc.ref.content.l.0"), parts[0].digest);
 }
@@ -86,7 +86,7 @@ TEST(StandInImage, HasTheBinaryInALayerOfItsOwn) {
   EXPECT_EQ(tar.substr(1024 + 100, 7), "0000755");
   EXPECT_EQ(tar.substr(1024 + 124, 11), "00000002734");
   EXPECT_EQ(tar.substr(1536, 1501), content + std::string(1, '\0'));
-  EXPECT_EQ(wholeOf(layer, 7), tar) << "whatever the pieces";
+  EXPECT_EQ(wholeOf(layer, 7), tar) << "the size of the pieces must not matter";
 
   layer.digest = digestOf(layer).value();
   EXPECT_EQ(layer.digest, digestOf(cri::Blob{"", "", tar}).value());
@@ -122,7 +122,7 @@ TEST(StandInImage, ANameStandsForOneContent) {
 }
 
 TEST(StandInImage, TwoNamesAreTwoImages) {
-  // containerd keeps the names of one configuration digest together, and removes them together.
+  // containerd removes all names with the same configuration digest together.
   const auto one = imageOf("fallbackd.io/checkout:1", "program", "amd64");
   const auto two = imageOf("fallbackd.io/payment:1", "program", "amd64");
   EXPECT_EQ(one[0].digest, two[0].digest);

@@ -49,7 +49,7 @@ TEST(StandInOrder, BearsKubeletsMarks) {
 }
 
 TEST(StandInOrder, ItsAttemptIsNoneThatKubeletReaches) {
-  // With an attempt of kubelet's the real container could not be created: its name would be taken.
+  // With an attempt number of kubelet's, the real container could not be created: its name would be taken.
   EXPECT_EQ(orderOf(requestOf(), "/run/fallbackd", {}).attempt, kFirstAttempt + 2);
 }
 
@@ -61,7 +61,7 @@ TEST(StandInOrder, ContinuesKubeletsCountOfRestarts) {
   others.back().labels[kStandInLabel] = "earlier";
   const auto order = orderOf(requestOf(), "/run/fallbackd", others);
   EXPECT_EQ(order.annotations.at("io.kubernetes.container.restartCount"), "6")
-      << "4 starts of kubelet's, 2 of ours";
+      << "4 starts by kubelet, 2 by us";
 }
 
 TEST(StandInOrder, WaitsForInitContainersAndSidecars) {
@@ -77,7 +77,7 @@ TEST(StandInOrder, WaitsForInitContainersAndSidecars) {
   EXPECT_EQ(
       missingBefore(request, {containerOf("migrate", State::exited), containerOf("proxy", State::running)}),
       "");
-  // Its latest attempt runs.
+  // The sidecar's latest attempt runs.
   EXPECT_EQ(
       missingBefore(request, {containerOf("migrate", State::exited), containerOf("migrate", State::running),
                               containerOf("proxy", State::running)}),

@@ -31,7 +31,7 @@ struct Rule : testing::Test {
 TEST_F(Rule, APodOfACompleteRolloutIsSettled) {
   EXPECT_EQ(ruling().kind, Kind::settle);
   rollout->otherRevisionReady = true;
-  EXPECT_EQ(ruling().kind, Kind::settle) << "of an older revision";
+  EXPECT_EQ(ruling().kind, Kind::settle) << "the pod has an older revision";
 }
 
 TEST_F(Rule, APodOfARolloutIsHeldWhileAnotherRevisionMayServe) {
@@ -39,9 +39,9 @@ TEST_F(Rule, APodOfARolloutIsHeldWhileAnotherRevisionMayServe) {
   EXPECT_EQ(ruling().kind, Kind::hold);
   EXPECT_THAT(ruling().why, HasSubstr("the Deployment is being rolled out"));
   rollout->otherRevisionReady.reset();
-  EXPECT_EQ(ruling().kind, Kind::hold) << "it is not known";
+  EXPECT_EQ(ruling().kind, Kind::hold) << "it is unknown whether another revision serves";
   rollout->otherRevisionReady = false;
-  EXPECT_EQ(ruling().kind, Kind::settle) << "there is nothing that works to be replaced";
+  EXPECT_EQ(ruling().kind, Kind::settle) << "no working pod could be replaced";
 }
 
 TEST_F(Rule, WhatIsNotKnownIsRefused) {
@@ -86,7 +86,7 @@ TEST_F(Rule, ProbesThatExecuteAProgramAreRefused) {
   }
   container.readinessProbe = kube::Probe{kube::TcpSocket{std::uint16_t{8080}, ""}};
   container.lifecycle = {"preStop"};
-  EXPECT_EQ(ruling().kind, Kind::settle) << "a hook that fails costs an event";
+  EXPECT_EQ(ruling().kind, Kind::settle) << "a failing hook costs only an event";
 }
 
 TEST_F(Rule, ProbesThatExecuteWhatTheStandInHasAreNot) {
@@ -96,7 +96,7 @@ TEST_F(Rule, ProbesThatExecuteWhatTheStandInHasAreNot) {
   EXPECT_EQ(ruling().kind, Kind::settle);
   container.livenessProbe = kube::Probe{kube::ExecCommand{{"/bin/sh", "-c", "/app/server --health-check"}}};
   EXPECT_EQ(ruling().kind, Kind::refuse);
-  EXPECT_THAT(ruling().why, HasSubstr("/app/server")) << "what it has";
+  EXPECT_THAT(ruling().why, HasSubstr("/app/server")) << "the program that the stand-in has";
   container.livenessProbe = kube::Probe{kube::ExecCommand{}};
   EXPECT_EQ(ruling().kind, Kind::refuse) << "an empty command";
 }

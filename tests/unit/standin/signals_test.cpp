@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program, and the daemon's side of it.
+// The stand-in's program and the daemon's side of the signals.
 #include "standin/signals.hpp"
 
 #include "base/async/event.hpp"
@@ -28,7 +28,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The program as a child of the test.
+/// The stand-in's program as a child of the test.
 class Program {
  public:
   Program() : pid_(test::spawnStandIn()) {}
@@ -41,7 +41,7 @@ class Program {
     }
   }
   [[nodiscard]] pid_t pid() const { return pid_; }
-  /// Its wait status.
+  /// Waits for the program's end; returns its wait status.
   int ended() {
     int status = 0;
     ::waitpid(std::exchange(pid_, 0), &status, 0);
@@ -88,7 +88,7 @@ TEST_F(SignalsTest, ASignalWaitsForTheNextDaemon) {
   EXPECT_EQ(test::runToEnd(loop, second.next()), SIGTERM);
 }
 
-/// O_NONBLOCK belongs to the description, and a process of the pod can clear it at any time.
+/// O_NONBLOCK belongs to the open file description, and a process of the pod can clear it at any time.
 TEST_F(SignalsTest, APodThatMakesThePipeBlockingBlocksNobody) {
   auto signals = open();
   const auto process = sys::openPidFd(Stage::run, program.pid());
@@ -128,7 +128,7 @@ TEST_F(SignalsTest, AnotherProcessesEndSignalIsPassedOn) {
 }
 
 TEST_F(SignalsTest, AnotherProgramIsNotTakenForIt) {
-  test::FakeClock::install(loop);  // the limit passes at once: this test's own program changes no more
+  test::FakeClock::install(loop);  // the limit passes at once: this test's own program stays the same
   const auto signals = test::runToEnd(loop, Signals::of(::getpid()));
   EXPECT_FALSE(signals);
 }

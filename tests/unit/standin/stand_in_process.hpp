@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program as a child of the test, with the descriptors that a container's first process has.
+// The stand-in's program as a child of the test, with the descriptors of a container's first process.
 #pragma once
 
 #include <spawn.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making, finding and removing stand-ins, against a fake runtime.
+// Making, finding and removing stand-ins with a fake runtime.
 #include "domain/stand_in.hpp"
 #include "fake_clock.hpp"
 #include "fake_control.hpp"
@@ -84,7 +84,7 @@ TEST_F(StandInsTest, IsMadeWithItsImage) {
   EXPECT_EQ(test::runToEnd(loop, (*made)->signalled()), SIGTERM);
   EXPECT_EQ(test::runToEnd(loop, (*made)->signalled()), SIGTERM) << "the first answer may have been dropped";
   control.calls.clear();
-  ASSERT_TRUE(make(request("r2"))) << "the image is there";
+  ASSERT_TRUE(make(request("r2"))) << "the image exists";
   EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0);
 }
 
@@ -97,7 +97,8 @@ TEST_F(StandInsTest, ItsLogIsWhereCollectorsLook) {
   ASSERT_TRUE(links.make({pod.podName, pod.podNamespace, "main", sys::idOfLog(log)}, log));
   auto made = make(one);
   ASSERT_TRUE(made) << made.error().message();
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "no line is read twice";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1)
+      << "collectors must not read a line twice";
   const auto link = folder / ("pod-s1_shop_main-" + (*made)->containerId() + ".log");
   EXPECT_EQ(std::filesystem::read_symlink(link), "/made-up/pods/shop_checkout_uid-s1/main-fallback/0.log");
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeAll("s1", "main", Fallback::ended)));
@@ -131,7 +132,7 @@ TEST_F(LinkedFallback, GetsItsLinkBackWhenItServesOn) {
   ASSERT_TRUE(make(one));
   EXPECT_FALSE(hasItsLink());
   ASSERT_TRUE(test::runToEnd(loop, standIns.removeEvery(std::chrono::seconds(1))));
-  EXPECT_TRUE(hasItsLink()) << "an uninstall ends no fallback";
+  EXPECT_TRUE(hasItsLink()) << "an uninstall does not end fallbacks";
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
 }
 
@@ -193,7 +194,7 @@ TEST_F(StandInsTest, OneThatMayRunIsToldOf) {
   control.startUnanswered = true;
   const auto unknown = make(request());
   ASSERT_FALSE(unknown);
-  EXPECT_EQ(unknown.error().stage, Stage::run) << "it was not removed";
+  EXPECT_EQ(unknown.error().stage, Stage::run) << "the container was not removed";
   EXPECT_EQ(unknown.error().reason, Reason::unavailable);
 }
 
@@ -204,7 +205,7 @@ TEST_F(StandInsTest, TheRealContainerComesFirst) {
   EXPECT_EQ(made.error().reason, Reason::already_exists);
   EXPECT_THAT(ids(), ElementsAre("real"));
   runtime.exitContainer("real", 1);
-  EXPECT_TRUE(make(request())) << "it has ended, and its image is gone";
+  EXPECT_TRUE(make(request())) << "the container has ended, and its image was removed";
 }
 
 TEST_F(StandInsTest, AnInitContainerHasToSucceed) {
@@ -214,7 +215,7 @@ TEST_F(StandInsTest, AnInitContainerHasToSucceed) {
   runtime.exitContainer("init", 1);
   const auto made = make(one);
   ASSERT_FALSE(made);
-  EXPECT_EQ(made.error().reason, Reason::not_ready) << "kubelet would take the pod as initialised";
+  EXPECT_EQ(made.error().reason, Reason::not_ready) << "kubelet would consider the pod initialised";
   runtime.exitContainer("init", 0);
   EXPECT_TRUE(make(one));
 }
@@ -229,7 +230,7 @@ TEST_F(StandInsTest, AnImageOfThatNameWithOtherContentIsReplaced) {
   EXPECT_NE(control.digests.at(name), "sha256:foreign");
 }
 
-/// After a power cut the program in it may be empty.
+/// After a power cut, the program in the image may be empty.
 TEST_F(StandInsTest, AnImageWhoseProgramDoesNotStartIsWrittenAgain) {
   control.startFails = true;
   EXPECT_FALSE(make(request()));
@@ -266,7 +267,7 @@ TEST_F(StandInsTest, WhatProbesExecuteIsInIt) {
   auto again = one;
   again.recoveryId = "r2";
   ASSERT_TRUE(make(again));
-  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0) << "it is the same";
+  EXPECT_EQ(std::count(control.calls.begin(), control.calls.end(), "image"), 0) << "the image is the same";
   ASSERT_TRUE(make(request("r3")));
   EXPECT_EQ(control.layers.at("fallbackd.io/checkout:1.8.3"), 1U);
 }
@@ -287,7 +288,7 @@ TEST_F(StandInsTest, WithoutAThreadForItsImageItIsMadeLater) {
 }
 
 TEST_F(StandInsTest, ManyThatNeedOneImageWriteItOnce) {
-  control.imageHidden = true;  // until it is written, and longer
+  control.imageHidden = true;  // until after it is written
   std::vector<std::optional<Result<std::unique_ptr<StandIn>>>> made(3);
   for (std::size_t i = 0; i < made.size(); ++i) {
     const auto sandbox = "m" + std::to_string(i);
@@ -399,7 +400,7 @@ TEST_F(StandInsTest, WhatNoRecoveryKeepsIsRemovedWithItsImage) {
   EXPECT_TRUE(control.images.empty());
 }
 
-/// Two, of which the first does not stop.
+/// Two stand-ins; the first does not stop.
 struct HungStandIn : StandInsTest {
   HungStandIn() {
     for (const std::string id : {"c1", "c2"}) {

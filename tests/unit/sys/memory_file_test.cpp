@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files in memory on kernels that do not know, know and demand that nobody can execute them.
+// Memory files on kernels that do not know, know, or require MFD_NOEXEC_SEAL.
 #include "sys/memory_file.hpp"
 
 #include "refused_calls.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A walk that may not leave its folder is told to try again when something is renamed or mounted meanwhile.
-// The linker passes the system calls to the test, which says so as often as it likes.
+// openat2 answers EAGAIN if something is renamed or mounted during a walk that must not leave its folder. The
+// linker wraps the system calls, so that the test can return EAGAIN as often as it likes.
 #include "sys/resolved_open.hpp"
 
 #include "sys/file.hpp"
@@ -17,7 +17,7 @@
 
 namespace {
 
-int refusals = 0;  // how often openat2 says EAGAIN
+int refusals = 0;  // how often openat2 returns EAGAIN
 int attempts = 0;
 
 }  // namespace

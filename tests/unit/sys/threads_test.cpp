@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What needs a thread for a moment, on a machine that has none left.
+// Functions that briefly need a thread, on a machine that cannot start one.
 #include "refused_calls.hpp"
 #include "sys/network.hpp"
 #include "sys/process.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// prometheus-cpp's buckets are upper-inclusive: a value equal to the bound counts below it.
+// prometheus-cpp's buckets include their upper bound: a value equal to it counts in that bucket.
 #include "base/strings.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The count of the bucket with that bound; -1 if it does not exist.
+/// The count of the bucket with that bound; -1 if there is no such bucket.
 int bucket(const std::string& metrics, const std::string& bound) {
   for (const auto line : split(metrics, '\n')) {
     if (line.starts_with("fallbackd_recovery_seconds_bucket{") &&

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Alerts, runbook and dashboards refer to existing metrics, and to each other.
+// Alerts, runbook and dashboards refer only to existing metrics, and to each other.
 #include "base/strings.hpp"
 #include "content_of.hpp"
 #include "telemetry/metrics.hpp"
@@ -78,7 +78,7 @@ TEST(Deploy, EachAlertIsTested) {
     EXPECT_TRUE(tried.contains(alert["alert"].as<std::string>())) << alert["alert"];
 }
 
-/// Metrics and recorded series that a text refers to.
+/// Expects that a text refers only to known metrics and recorded series.
 void expectKnown(const fs::path& path, const std::set<std::string>& known) {
   static const std::regex kName("(fallbackd[_:]|process_)[a-z0-9_:]*[a-z0-9]");
   const auto text = contentOf(path);
@@ -108,7 +108,7 @@ TEST(Deploy, OnlyExistingMetricsAreUsed) {
   for (const auto& file : dashboards()) expectKnown(file, known);
 }
 
-/// The operator names jobs after its monitors: what finds the daemons is a label of our own.
+/// The Prometheus operator names jobs after its monitors: our own label identifies the daemons.
 TEST(Deploy, NothingReliesOnTheNameOfTheJob) {
   for (const auto& file : dashboards()) {
     EXPECT_THAT(contentOf(file), testing::Not(testing::HasSubstr("job="))) << file;
@@ -129,7 +129,7 @@ TEST(Deploy, NothingReliesOnTheNameOfTheJob) {
   }
 }
 
-/// Links of the column, by the overrides of a panel.
+/// The link of the column in a panel's overrides.
 std::string linkOf(const json::value& panel, const std::string& column) {
   for (const auto& rule : panel.at("fieldConfig").at("overrides").as_array()) {
     if (rule.at("matcher").at("options").as_string() != column) continue;
@@ -163,7 +163,7 @@ TEST(Deploy, TablesLeadToTheDashboardOfWhatTheyName) {
   EXPECT_GE(links, 5);
 }
 
-/// The README promises that a point of these graphs leads to the log lines of its recovery.
+/// The README promises that a point in these graphs leads to the log lines of its recovery.
 TEST(Deploy, GraphsOfRecoveryTimesShowExemplars) {
   int graphs = 0;
   for (const auto& file : dashboards()) {

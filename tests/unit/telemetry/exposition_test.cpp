@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of both formats, and exemplars at the right buckets.
+// The bytes of both formats, with exemplars at the right buckets.
 #include "telemetry/exposition.hpp"
 
 #include "shell.hpp"
@@ -70,7 +70,7 @@ TEST_F(ExpositionTest, AnExemplarIsAtTheBucketThatCountedIt) {
     exemplars.observed("rto_seconds", labels, bounds, {recovery, value, 1700000000.5});
   };
   observe("older", 0.2);
-  observe("edge", 0.25);  // bounds are inclusive, and the newest of a bucket is kept
+  observe("edge", 0.25);  // bounds are inclusive, and each bucket keeps its newest exemplar
   observe("beyond", 7);
   const auto text = as(Format::open_metrics);
   EXPECT_THAT(text, HasSubstr("le=\"0.25\"} 2 # {recovery=\"edge\"} 0.25 1700000000.500\n"));

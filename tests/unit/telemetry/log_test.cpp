@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A log line stays one line, whatever others write into a value.
+// A log line stays one line, whatever a value contains.
 #include "telemetry/log.hpp"
 
 #include "shell.hpp"

@@ -50,7 +50,7 @@ TEST(LoopWatch, ReportsOnceWithAStackAndAgainAtTheEnd) {
   std::promise<LoopWatch::Stall> ends;
   int told = 0;
   Loop loop;
-  // Only the first of each: on a busy machine the loop may be late again by itself.
+  // Keeps only the first report of each kind: on a busy machine the loop may stall again by itself.
   const LoopWatch watch(loop.executor(), loop.thread(), 200ms, [&](const LoopWatch::Stall& stall) {
     ++told;
     if (told == 1) begins.set_value(stall);

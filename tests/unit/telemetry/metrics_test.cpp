@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon exports: when series appear, how they are replaced, that the page documents all of them,
-// that other parsers read it, and what a scrape of a full node costs.
+// The daemon's metrics: when series appear, how they are replaced, that the page documents all of them, that
+// other parsers read the output, and the cost of scraping a full node.
 #include "telemetry/metrics.hpp"
 
 #include "base/strings.hpp"
@@ -112,7 +112,7 @@ TEST(Metrics, AConfiguredWorkloadHasItsSeriesBeforeAnythingHappens) {
   EXPECT_THAT(text, HasSubstr("fallbackd_fallback_seconds_total{workload=\"checkout\"} 0\n"));
   EXPECT_THAT(
       text, HasSubstr("fallbackd_recoveries_begun_total{cause=\"server_error\",workload=\"checkout\"} 0\n"));
-  EXPECT_THAT(text, Not(HasSubstr("cause=\"not_found\",workload"))) << "it is not a trigger";
+  EXPECT_THAT(text, Not(HasSubstr("cause=\"not_found\",workload"))) << "the cause is not a trigger";
   EXPECT_THAT(text, HasSubstr("fallbackd_build_info{version=\"1.2.3\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("fallbackd_workload_version_skew{workload=\"checkout\"} 0\n"));
 }
@@ -162,7 +162,7 @@ TEST(Metrics, TimeInFallbackGrowsWhileTheFallbackRuns) {
   EXPECT_LT(running, 190);
   metrics.recovery.fallbackServed("checkout", "b", now - 1s);
   const double ended = valueOf(metrics.serialize(), series);
-  EXPECT_GE(ended, running) << "a scrape was later than the end";
+  EXPECT_GE(ended, running) << "a scrape counted time after the end";
   EXPECT_EQ(valueOf(metrics.serialize(), series), ended);
 }
 
@@ -197,7 +197,8 @@ TEST(Metrics, TheProcessIsMeasured) {
   EXPECT_GE(valueOf(text, "process_threads"), 1);
 }
 
-/// A node has tens of workloads and half a dozen causes: what each pair of them costs is what a scrape costs.
+/// A node has tens of workloads and half a dozen causes: the series of these pairs dominate the cost of a
+/// scrape.
 TEST(Metrics, AWorkloadAndCauseCostNoMoreThanOneHistogram) {
   Metrics metrics("test");
   recover(metrics, "checkout", "0123456789ab");
@@ -250,7 +251,8 @@ TEST(Metrics, EverySeriesIsDescribedWithAllItsLabels) {
   EXPECT_EQ(seen.size(), metrics.descriptions().size()) << "fill() misses one";
 }
 
-/// The lines of an exposition, each family's sorted, with a star for a value that differs between two runs.
+/// The lines of an exposition, sorted within each family, with a star for each value that differs between
+/// runs.
 std::string stable(const std::string& text) {
   static const std::regex kValue(
       "^((process_|fallbackd_config_last_success_|fallbackd_workload_binary_expiry_)[^ ]*) .*");
@@ -304,7 +306,7 @@ TEST(Metrics, TheStrictParserReadsOpenMetrics) {
   EXPECT_EQ(output.text, "['0123456789ab', 'ba9876543210']\n");
 }
 
-/// 50 workloads, 110 pods: the most that a node can have. SCRAPE_JSON names a file for the figures.
+/// 50 workloads and 110 pods, the maximum of a node. SCRAPE_JSON names a file for the figures.
 TEST(Metrics, AFullNodesScrapeIsCheap) {
   Metrics metrics("test");
   std::vector<std::string> names;
