@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where recoveries get their binaries from, and what the operator learns about them.
+// How recoveries get their binaries, and what is reported to the operator about them.
 #include "recovery/binaries.hpp"
 
 #include "run_until.hpp"
@@ -61,7 +61,7 @@ TEST(Binaries, UseOfAnExpiredOneInItsGraceIsCounted) {
   EXPECT_NEAR(when, std::chrono::duration<double>(statement.expires.time_since_epoch()).count(), 1.0);
 }
 
-/// The result of acquire() for each of these choosers: "admitted", or the reason of its refusal.
+/// The result of acquire() for each of these choosers: "admitted", or the reason of the refusal.
 struct ChooserTest : testing::Test {
   void SetUp() override { ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root"; }
   void put(const BinaryRef& ref, std::optional<std::vector<std::string>> namespaces = {}) {
@@ -138,7 +138,7 @@ TEST_F(ChooserTest, APodChoosesNothingBelowTheFloor) {
             (Said{"version_rollback", "admitted"}));
 }
 
-/// One binary, signed by one of the two keys of the ring, and a configuration that is read again.
+/// One binary, signed by one of the keyring's two keys, and a configuration that is reloaded.
 struct ReloadTest : testing::Test {
   void SetUp() override {
     ASSERT_EQ(::geteuid(), 0U) << "the cache must belong to root";
@@ -147,7 +147,7 @@ struct ReloadTest : testing::Test {
     binaries.emplace(loop.get_executor(), settings, metrics.cache, log);
     ASSERT_EQ(reloaded(), "admitted, resident");
   }
-  /// The result of acquire() once `settings` have been read again, and whether a copy is resident.
+  /// The result of acquire() after a reload of `settings`, and whether a copy is resident.
   std::string reloaded() {
     auto config = std::make_shared<config::Config>();
     config->cache = settings;
@@ -198,7 +198,7 @@ TEST_F(ReloadTest, ARequiredPieIsRequiredAndForgotten) {
   settings.requirePie = true;
   EXPECT_EQ(reloaded(), "elf_not_pie");
   settings.requirePie = false;
-  EXPECT_EQ(reloaded(), "admitted, resident") << "the refusal was by another rule";
+  EXPECT_EQ(reloaded(), "admitted, resident") << "the earlier refusal was for a different rule";
 }
 
 TEST_F(ReloadTest, AnotherGracePeriodCounts) {
@@ -214,7 +214,7 @@ TEST_F(ReloadTest, AnotherGracePeriodCounts) {
 TEST_F(ReloadTest, OtherFoldersCount) {
   std::filesystem::create_directory(cache.path("others"));
   settings.keys = cache.path("others");
-  EXPECT_EQ(reloaded(), "keyring_invalid") << "no key is trusted there";
+  EXPECT_EQ(reloaded(), "keyring_invalid") << "the new folder has no trusted key";
   settings.keys = cache.settings().keys;
   EXPECT_EQ(reloaded(), "admitted, resident");
   settings.path = cache.path("others");

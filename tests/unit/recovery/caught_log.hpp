@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is written to stderr, where the log goes, while this object lives.
+// Catches what is written to stderr, where the log goes, while this object lives.
 #pragma once
 
 #include "sys/fd.hpp"

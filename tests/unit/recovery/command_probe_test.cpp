@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probes that are commands of the fallback's binary: what their answers mean, when they run, and what ends
+// Probes that run a command of the fallback's binary: what their results mean, when they run, and what ends
 // them.
 #include "recovery_fixture.hpp"
 
@@ -46,7 +46,7 @@ TEST_F(CommandProbe, TheFallbackIsReadyWhenItsCommandSaysSo) {
   EXPECT_EQ(run.like.recoveryId, launcher.launched.at(0)->request.recoveryId);
   EXPECT_EQ(run.like.sandbox.pausePid, 4242);
   EXPECT_EQ(run.like.executable, launcher.launched[0]->request.executable) << "the same sealed file";
-  // At once, then after 1, 2 and 4 seconds, never less: each run is a process.
+  // The first run is immediate, the next ones follow after 1, 2 and 4 seconds, because each run is a process.
   clock.advance(loop, 999ms);
   EXPECT_EQ(launcher.probes.size(), 1U);
   clock.advance(loop, 1ms);
@@ -57,7 +57,7 @@ TEST_F(CommandProbe, TheFallbackIsReadyWhenItsCommandSaysSo) {
   clock.advance(loop, 4s);
   EXPECT_EQ(launcher.probes.size(), 4U);
   EXPECT_EQ(state(), State::ready);
-  EXPECT_EQ(readyQuestions, 0) << "nothing is asked over the network";
+  EXPECT_EQ(readyQuestions, 0) << "no request goes over the network";
 }
 
 TEST_F(CommandProbe, PausesGrowNoLongerThanThePeriodAndTheLastTryIsAtTheDeadline) {
@@ -82,7 +82,7 @@ TEST_F(CommandProbe, WhatCouldNotBeRunSaysNothingAboutTheFallback) {
   detect();
   ASSERT_TRUE(probed(3));
   EXPECT_EQ(state(), State::started);
-  EXPECT_TRUE(recoveries->incidents()[0].error) << "and is shown";
+  EXPECT_TRUE(recoveries->incidents()[0].error) << "the error is shown";
   EXPECT_FALSE(launcher.launched.at(0)->stoppedWithGrace);
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_FALSE(recoveries->incidents()[0].error);
@@ -100,9 +100,9 @@ TEST_F(CommandProbe, LivenessRestartsAfterFailuresInARowAtTheProbesPace) {
   EXPECT_TRUE(launcher.probes.empty());
   clock.advance(loop, 10s);
   EXPECT_EQ(launcher.probes.size(), 5U);
-  EXPECT_EQ(launcher.launched.size(), 1U) << "two in a row are not enough";
+  EXPECT_EQ(launcher.launched.size(), 1U) << "two failures in a row are not enough";
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
-  EXPECT_EQ(launcher.probes.size(), 7U) << "what could not be run does not count";
+  EXPECT_EQ(launcher.probes.size(), 7U) << "a probe that could not be run does not count";
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 3s);
   EXPECT_EQ(launcher.mostProbing, 1U);
 }
@@ -114,7 +114,7 @@ TEST_F(CommandProbe, WhatCannotBeRunIsTriedNoMoreOftenThanEachSecond) {
   clock.advance(loop, 999ms);
   EXPECT_EQ(launcher.probes.size(), 1U);
   clock.advance(loop, 1min);
-  // After 1, 2, 4 and then every 5 s, its period.
+  // After 1, 2 and 4 s, then every 5 s, its period.
   EXPECT_EQ(launcher.probes.size(), 14U);
 }
 
@@ -126,7 +126,7 @@ TEST_F(CommandProbe, TwoPlacesTakeTurns) {
   ASSERT_EQ(launcher.probes.size(), 3U);
   EXPECT_EQ(launcher.probes[0].like.probePlace, 0U);
   EXPECT_EQ(launcher.probes[1].like.probePlace, 1U);
-  EXPECT_EQ(launcher.probes[2].like.probePlace, 0U) << "as many as can be stuck";
+  EXPECT_EQ(launcher.probes[2].like.probePlace, 0U) << "there are two places, so at most two probes can hang";
 }
 
 TEST_F(CommandProbe, TheEndOfTheFallbackEndsTheProbe) {

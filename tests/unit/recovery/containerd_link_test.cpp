@@ -25,7 +25,8 @@ TEST(ContainerdLink, IsReportedAtOnceAndThenOnceAMinute) {
   EXPECT_EQ(link.report(true, "", start + 121s), News::connected);
   EXPECT_TRUE(link.connected());
   EXPECT_EQ(link.why(), "");
-  EXPECT_EQ(link.report(false, "closed", start + 122s), News::lost) << "at once, however short the time";
+  EXPECT_EQ(link.report(false, "closed", start + 122s), News::lost)
+      << "at once, however short the interruption";
   EXPECT_EQ(link.report(false, "refused", start + 123s), News::none);
   EXPECT_EQ(link.socket(), "/run/c.sock");
 }

@@ -37,9 +37,9 @@ TEST_F(DeparturesTest, AQuarterIsAwayAtATime) {
   for (int i = 0; i < 12; ++i) departures.runs("checkout", 1);
   EXPECT_EQ(leave(100), 3U);
   places.clear();
-  EXPECT_EQ(leave(100), 0U) << "the places are free only after a rest";
+  EXPECT_EQ(leave(100), 0U) << "the places become free only after a rest";
   clock.advance(loop, Departures::kRest);
-  EXPECT_EQ(leave(100), 2U) << "nine are left";
+  EXPECT_EQ(leave(100), 2U) << "nine pods are left";
 }
 
 TEST_F(DeparturesTest, OneOfFewMayLeave) {
@@ -50,7 +50,7 @@ TEST_F(DeparturesTest, OneOfFewMayLeave) {
 
 TEST_F(DeparturesTest, OneThatLeavesIsCountedOnce) {
   for (int i = 0; i < 11; ++i) departures.runs("checkout", 1);
-  EXPECT_EQ(leave(100), 2U) << "a quarter of eleven, however many have left";
+  EXPECT_EQ(leave(100), 2U) << "a quarter of eleven, although two have already left";
   EXPECT_EQ(leave(100), 0U);
 }
 
@@ -61,16 +61,16 @@ TEST_F(DeparturesTest, APlaceThatNobodyGivesBackExpires) {
   EXPECT_EQ(leave(100), 0U);
   places[0].renew();
   clock.advance(loop, 2s);
-  EXPECT_EQ(leave(100), 0U) << "it was still on its way";
+  EXPECT_EQ(leave(100), 0U) << "the renewed place has not expired";
   clock.advance(loop, Departures::kLimit);
   departures.succeeded("checkout");
-  EXPECT_EQ(leave(100), 0U) << "what has come rests";
+  EXPECT_EQ(leave(100), 0U) << "the place rests after its container came";
   clock.advance(loop, Departures::kRest);
   EXPECT_EQ(leave(100), 1U);
   places.erase(places.begin());
-  EXPECT_EQ(leave(100), 0U) << "what has expired frees nothing";
+  EXPECT_EQ(leave(100), 0U) << "an expired place is already free";
   clock.advance(loop, Departures::kRest);
-  EXPECT_EQ(leave(100), 0U) << "nor does it later";
+  EXPECT_EQ(leave(100), 0U) << "it does not become free a second time";
 }
 
 TEST_F(DeparturesTest, OneThatLeftInVainStopsTheOthersForAWhile) {
@@ -81,7 +81,7 @@ TEST_F(DeparturesTest, OneThatLeftInVainStopsTheOthersForAWhile) {
   EXPECT_TRUE(departures.stalled("checkout"));
   EXPECT_FALSE(departures.stalled("other"));
   clock.advance(loop, Departures::kStalled);
-  EXPECT_EQ(leave(100), 1U) << "not a quarter at once";
+  EXPECT_EQ(leave(100), 1U) << "only one may leave, not a quarter";
   clock.advance(loop, Departures::kLimit);
   EXPECT_EQ(leave(100), 0U);
   departures.succeeded("checkout");
@@ -97,7 +97,7 @@ TEST_F(DeparturesTest, OneOfSeveralThatLeftInVainStopsNobody) {
   departures.succeeded("checkout");
   places.pop_back();
   clock.advance(loop, Departures::kLimit);
-  EXPECT_EQ(leave(100), 2U) << "of the nine that are left";
+  EXPECT_EQ(leave(100), 2U) << "a quarter of the nine that are left";
   EXPECT_FALSE(departures.stalled("checkout"));
 }
 
@@ -119,7 +119,7 @@ TEST_F(DeparturesTest, ReadinessThatIsKnownCountsInsteadOfARest) {
   ASSERT_TRUE(place);
   ready = true;
   clock.advance(loop, 5s);
-  EXPECT_FALSE(departures.hasRoom("checkout")) << "it is still away";
+  EXPECT_FALSE(departures.hasRoom("checkout")) << "the pod has not given back its place";
   place.reset();
   EXPECT_FALSE(departures.hasRoom("checkout"));
   clock.advance(loop, Departures::kRouted);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a launch gets of the pod's specification, and what keeps it from beginning.
+// What a launch takes from the pod's specification, and what prevents a launch.
 #include "recovery/effective.hpp"
 
 #include "fake_pod_specs.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launcher whose processes run, die and stop under the test's control.
+// A launcher with processes that run, die and stop under the test's control.
 #pragma once
 
 #include "base/async/pause.hpp"
@@ -17,16 +17,16 @@
 
 namespace fallbackd::test {
 
-/// What the test and the recovery share about one process.
+/// The state of one process, shared by the test and the recovery.
 struct FakeProcessState {
   explicit FakeProcessState(asio::io_context& loop) : ended(loop) {}
   launcher::LaunchRequest request;
   Gate ended;
   launcher::ExitStatus status;
-  std::optional<launcher::ExitStatus> lateStatus;  // what is told later
+  std::optional<launcher::ExitStatus> lateStatus;  // reported later
   int lateQuestions = 0;
   std::optional<std::chrono::nanoseconds> stoppedWithGrace;
-  std::chrono::nanoseconds drains{};  // how long it goes on after SIGTERM
+  std::chrono::nanoseconds drains{};  // how long it continues after SIGTERM
 
   void die(launcher::ExitStatus::Kind kind, int value) {
     status.kind = kind;
@@ -56,7 +56,7 @@ class FakeProcess final : public launcher::Process {
   }
   asio::awaitable<launcher::ExitStatus> stop(std::chrono::nanoseconds grace) override {
     const auto state = state_;
-    if (!state->stoppedWithGrace) state->stoppedWithGrace = grace;  // the cleanup calls it once more
+    if (!state->stoppedWithGrace) state->stoppedWithGrace = grace;  // the clean-up calls stop() once more
     if (state->drains.count() != 0) co_await pauseFor(std::min(state->drains, grace));
     state->ended.open();
     co_return state->status;
@@ -114,7 +114,7 @@ class FakeLauncher final : public launcher::Launcher {
                                   std::chrono::nanoseconds timeout) override {
     probes.push_back({std::move(like), std::move(argv), timeout});
     mostProbing = std::max(mostProbing, ++probing);
-    // Also when it is cancelled.
+    // Runs even if the probe is cancelled.
     const std::shared_ptr<void> over(nullptr, [this](void*) { --probing; });
     if (probeGate != nullptr) co_await probeGate->passed();
     if (probeAnswers.empty()) co_return Result<>{};
@@ -143,20 +143,20 @@ class FakeLauncher final : public launcher::Launcher {
     std::chrono::nanoseconds timeout{};
   };
   std::vector<ProbeRun> probes;
-  std::deque<Result<>> probeAnswers;  // good when there are none left
+  std::deque<Result<>> probeAnswers;  // successful when none is left
   Gate* probeGate = nullptr;          // probes wait for it
   std::size_t probing = 0;            // number of probes that run now
   std::size_t mostProbing = 0;
   Gate* launchGate = nullptr;  // launches wait for it
   std::size_t launching = 0;   // number of launches that wait now
   std::size_t mostLaunching = 0;
-  std::vector<std::string> begun;  // namespaces, as their launches began
+  std::vector<std::string> begun;  // namespaces, in the order in which their launches began
   std::vector<launcher::Unclaimed> unclaimed;
   bool inSandbox = true;
   unsigned restartsInLogs = 0;
   std::vector<pid_t> discarded;
   int adoptions = 0;
-  int blindTo = 0;  // how often the kernel does not let it inspect a process
+  int blindTo = 0;  // how many inspections of a process the kernel refuses
   std::optional<std::vector<launcher::ProcessRecord>> kept;  // the leaves that it must leave alone
   std::optional<Error> refusal;
   std::deque<Error> failures;  // of the next launches

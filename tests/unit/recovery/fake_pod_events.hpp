@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Somebody who looks at pods, and writes down what is told.
+// Records the Events of pods.
 #pragma once
 
 #include "recovery/pod_events.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stand-ins that kubelet, the test, asks to end.
+// Stand-ins under the test's control: in the role of kubelet, the test asks them to end.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -110,14 +110,14 @@ class FakeStandIns final : public standin::StandIns {
   std::vector<std::shared_ptr<FakeStandInState>> made;
   std::optional<Error> refusal;
   std::vector<std::string> others;  // recoveries of stand-ins in the runtime
-  bool earlier = false;             // one of an earlier daemon runs
+  bool earlier = false;             // a stand-in of an earlier daemon runs
   bool silent = false;
-  bool hangs = false;     // making one never ends by itself
-  Event* call = nullptr;  // makes one when it is set, also if that was cancelled
-  int halfRemovals = 0;   // so many stop it, and then fail
+  bool hangs = false;     // make() ends only if it is cancelled
+  Event* call = nullptr;  // make() completes once this is set, even if it was cancelled
+  int halfRemovals = 0;   // how many removals stop it and then fail
   int removals = 0;
   std::chrono::nanoseconds removalTakes{};
-  std::optional<standin::Fallback> removedFrom;  // the last time
+  std::optional<standin::Fallback> removedFrom;  // by the latest removal
   int attempts = 0;
   int searches = 0;
   int sweeps = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// gRPC's health protocol: asked of gRPC's own server, and what a hostile program may answer.
+// gRPC's health protocol with gRPC's own server, and with the answers of a hostile program.
 #include "recovery/grpc_health.hpp"
 
 #include "base/clock.hpp"
@@ -45,7 +45,7 @@ class GrpcServer : public testing::Test {
   void serves(const std::string& service, bool serving) {
     server_->GetHealthCheckService()->SetServingStatus(service, serving);
   }
-  /// Empty: it serves.
+  /// The result of a check; empty: the service serves.
   std::string ask(const std::string& service) {
     boost::asio::io_context loop{1};
     std::optional<Result<>> result;
@@ -59,7 +59,7 @@ class GrpcServer : public testing::Test {
   }
 
   int port_ = 0;
-  grpc::CallbackGenericService unimplemented_;  // what every method is, and a server needs something to serve
+  grpc::CallbackGenericService unimplemented_;  // a server needs a service: every method is unimplemented
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -70,7 +70,7 @@ TEST_F(GrpcServer, SaysWhetherItServes) {
   EXPECT_EQ(ask("shop.Checkout"), "");
   serves("shop.Checkout", false);
   EXPECT_THAT(ask("shop.Checkout"), HasSubstr("health status NOT_SERVING"));
-  const std::string longName(180, 'x');  // longer than one byte says; gRPC's own limit is 200
+  const std::string longName(180, 'x');  // its length does not fit in one byte; gRPC's own limit is 200
   serves(longName, true);
   EXPECT_EQ(ask(longName), "");
   serves("", false);
@@ -130,7 +130,7 @@ TEST(GrpcHealth, WhatCountsIsTheWholeAnswer) {
   EXPECT_EQ(verdictOn(kHeaders + frameOf(0, 0, 1, kServing)), "more") << "the answer has not ended";
   EXPECT_EQ(answer(messageOf("\x08\x02")), "health status NOT_SERVING");
   EXPECT_EQ(answer(messageOf("\x08\x03")), "health status SERVICE_UNKNOWN");
-  EXPECT_EQ(answer(messageOf("")), "health status UNKNOWN") << "the default of a field that is not there";
+  EXPECT_EQ(answer(messageOf("")), "health status UNKNOWN") << "the default of a missing field";
   EXPECT_EQ(answer(messageOf("\x08\x7f")), "health status that is not known");
   EXPECT_EQ(answer(messageOf("\x12\x02"
                              "ab\x08\x01")),
@@ -152,9 +152,9 @@ TEST(GrpcHealth, OthersAreNotReady) {
   EXPECT_THAT(verdictOn(frameOf(7, 0, 0, std::string(8, '\0'))), HasSubstr("GOAWAY"));
   EXPECT_THAT(verdictOn(frameOf(7, 0, 0, "")), HasSubstr("GOAWAY"));
   EXPECT_EQ(verdictOn(frameOf(7, 0, 0, std::string("\0\0\0\x01\0\0\0\0", 8))), "more")
-      << "ours is answered still";
+      << "our request is still answered";
   EXPECT_EQ(verdictOn(frameOf(0, 0, 1, std::string(2000, 'x'))), "its answer is too long");
-  EXPECT_EQ(verdictOn(frameOf(0, 1, 3, kServing)), "more") << "of a stream that is not ours";
+  EXPECT_EQ(verdictOn(frameOf(0, 1, 3, kServing)), "more") << "the stream is not ours";
   GrpcHealthCheck silent;
   silent.closed();
   EXPECT_THAT(*silent.verdict(), HasSubstr("closed the connection"));

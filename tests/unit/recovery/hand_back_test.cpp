@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ends a recovery: the real container; kubelet that goes on by itself.
+// What ends a recovery: the real container, or a kubelet that is no longer held up.
 #include "recovery_fixture.hpp"
 
 namespace fallbackd::recovery {
@@ -34,7 +34,7 @@ TEST_F(RecoveryTest, AContainerWithAnotherImageDoesNotEndTheFallback) {
 }
 
 TEST_F(RecoveryTest, AnImageIsRecognisedByItsIdOrDigest) {
-  // A rollout: a version of the workload's image other than the one in this node's configuration.
+  // A rollout: the container's image has a different version than this node's configuration.
   runtime.references["sha256:new"] = {"r/checkout:2", "r/checkout@sha256:" + std::string(64, '0')};
   detect();
   ASSERT_TRUE(reaches(State::ready));
@@ -61,7 +61,7 @@ TEST_F(RecoveryTest, AnUnansweredImageQueryIsRetried) {
 }
 
 TEST_F(RecoveryTest, AContainerCreatedBeforeTheLaunchPreventsIt) {
-  runtime.sandboxes["s1"].sandbox.ready = false;  // the launch waits for the sandbox
+  runtime.sandboxes["s1"].sandbox.ready = false;  // so that the launch waits for the sandbox
   detect();
   clock.advance(loop, 5ms);
   kubeletMakes("c1", "main");
@@ -82,7 +82,7 @@ TEST_F(RecoveryTest, HandBackWhileNotYetReady) {
 
 TEST_F(RecoveryTest, ARecoveryIsWithdrawnOnceKubeletIsNoLongerHeldUp) {
   cause = Cause::not_started;
-  runtime.sandboxes["s1"].sandbox.ready = false;  // so that it waits
+  runtime.sandboxes["s1"].sandbox.ready = false;  // so that the launch waits
   detect();
   ASSERT_TRUE(reaches(State::verified));
   recoveries->noLongerHeldUp("s1", "main");
@@ -126,7 +126,7 @@ struct SharedPort : RecoveryTest {
     };
   }
   bool serves() const { return state() == State::ready && !launcher.launched[0]->stoppedWithGrace; }
-  /// Whether what waits at the fallback's socket is passed on, in a network of this mode.
+  /// Whether connections that wait at the fallback's socket are passed on, in a network of this mode.
   bool passesOn(cri::NamespaceMode network) {
     bool done = false;
     services->passOnWaiting = [&](pid_t) { done = true; };
@@ -195,7 +195,7 @@ TEST_F(SharedPort, AContainerThatKubeletRemovesChangesNothing) {
   ASSERT_TRUE(reaches(State::ready));
   kubeletMakes("c1", "main");
   clock.advance(loop, 1min);
-  EXPECT_TRUE(serves()) << "the runtime does not know it any more";
+  EXPECT_TRUE(serves()) << "the runtime no longer knows the container";
   kubeletMakes("c2", "main");
   clock.advance(loop, 1s);
   recoveries->containerStarted("c2", clock.now());
@@ -211,7 +211,7 @@ TEST_F(SharedPort, AContainerThatRanBeforeTheDaemonEndsTheFallback) {
   ASSERT_TRUE(reaches(State::handed_back));
 }
 
-/// The image was present from the beginning, so its arrival says nothing about the container.
+/// The image was present from the beginning, so its arrival does not mean that the container can start.
 TEST_F(RecoveryTest, AnImageDoesNotEndANotStartedRecovery) {
   cause = Cause::not_started;
   handBackOn = config::HandBackOn::image;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recoveries whose workload takes what it does not say from the pod's specification: each launch, and the
-// next daemon.
+// Recoveries of workloads that take unset values from the pod's specification: each launch, and the next
+// daemon.
 #include "fake_pod_specs.hpp"
 #include "recovery_fixture.hpp"
 
@@ -81,7 +81,7 @@ TEST_F(Inheriting, TheNextDaemonKeepsAFallbackUntilItKnowsItsPod) {
   EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
   launcher.adopted[0]->die(Kind::signaled, 9);
   clock.advance(loop, 50ms);
-  EXPECT_EQ(launcher.launched.size(), 1U) << "nobody knows how to start it";
+  EXPECT_EQ(launcher.launched.size(), 1U) << "without the specification it cannot be started";
   describe({"--port=3"});
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
   EXPECT_THAT(argsOf(1), ElementsAre("--port=3"));
@@ -99,7 +99,7 @@ TEST_F(Inheriting, TheNextDaemonRunsTheProbesOfAFallbackThatAnEarlierOneStarted)
   runtime.down = true;
   clock.advance(loop, 10s);
   EXPECT_TRUE(launcher.probes.empty());
-  EXPECT_TRUE(recoveries->incidents()[0].error) << "it cannot be asked while nobody describes the sandbox";
+  EXPECT_TRUE(recoveries->incidents()[0].error) << "it cannot be probed while its sandbox is unknown";
   runtime.down = false;
   launcher.probeAnswers.push_back(fail(Stage::readiness, Reason::not_ready, "exit code 1"));
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "restarted";
@@ -163,7 +163,7 @@ TEST_F(Inheriting, ADeadFallbackOfAPodThatIsGoneIsForgotten) {
 TEST_F(Inheriting, WhatRunsAlreadyIsEndedAsItsPodSays) {
   detectInheriting();
   ASSERT_TRUE(reaches(State::ready));
-  auto pod = test::podOf("r/checkout:9.9.9");  // would not be started today
+  auto pod = test::podOf("r/checkout:9.9.9");  // would not be started now
   pod.terminationGracePeriodSeconds = 77;
   specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(std::move(pod));
   next();

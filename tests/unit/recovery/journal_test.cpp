@@ -116,7 +116,7 @@ TEST_F(JournalTest, ATextThatIsNotUtf8DoesNotMakeAnEntryUnreadable) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);
   auto written = entry();
-  written.incident.causeText = "503 \xe2\x82";  // a registry's words, cut within a character
+  written.incident.causeText = "503 \xe2\x82";  // a registry's text, cut within a character
   written.incident.state = State::completed;
   written.incident.neverAgain = true;
   ASSERT_TRUE(journal->write(written));
@@ -136,8 +136,8 @@ TEST_F(JournalTest, AHalfWrittenEntryIsRemovedByTheNextDaemon) {
   EXPECT_TRUE(std::filesystem::exists(folder + "/journal/notes.txt"));
 }
 
-/// Entries of fallbackd 0.1: what runs during an upgrade is adopted. A release that changes the format adds
-/// its own fixture, and may drop the oldest but one.
+/// Entries of fallbackd 0.1: fallbacks that run during an upgrade are adopted. A release that changes the
+/// format adds its own fixture, and may drop the oldest but one.
 TEST_F(JournalTest, ReadsTheEntriesOfThePreviousRelease) {
   auto journal = Journal::open(folder);
   ASSERT_TRUE(journal);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the next daemon makes of the fallbacks that it finds.
+// How the next daemon treats the fallbacks that it finds.
 #include "config/drill.hpp"
 #include "recovery_fixture.hpp"
 
@@ -34,7 +34,8 @@ TEST_F(RecoveryTest, TheNextDaemonAdoptsRunningFallbacks) {
   ASSERT_TRUE(reaches(State::ready));
   EXPECT_TRUE(recoveries->incidents()[0].adopted);
   EXPECT_TRUE(metric(R"(fallbackd_adoptions_total{result="adopted"} 1)"));
-  EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)")) << "it is counted once";
+  EXPECT_TRUE(metric(R"(fallbackd_active_fallbacks{workload="checkout"} 1)"))
+      << "the fallback is counted once";
   detect();
   EXPECT_EQ(launcher.launched.size(), 1U) << "nothing is started twice";
   kubeletMakes("c1", "main");
@@ -53,7 +54,7 @@ TEST_F(RecoveryTest, AFallbackThatDiedMeanwhileIsForgotten) {
   EXPECT_TRUE(recoveries->incidents().empty());
 }
 
-/// The next daemon and its Recoveries, with this configuration.
+/// Starts the next daemon's Recoveries with a given configuration.
 struct NextDaemonTest : RecoveryTest {
   void next(const config::ConfigPtr& config) {
     stop(*recoveries);
@@ -63,7 +64,7 @@ struct NextDaemonTest : RecoveryTest {
     boost::asio::co_spawn(loop, recoveries->adopt(), [&](std::exception_ptr) { adopted = true; });
     ASSERT_TRUE(runUntil(loop, [&] { return adopted; }));
   }
-  /// What the configuration has for the sandbox starts.
+  /// Starts the fallback that the configuration has for the sandbox.
   void detectBy(const config::ConfigPtr& config) {
     const auto& sandbox = runtime.sandboxes.at("s1").sandbox;
     watcher::Detection detection;
@@ -73,7 +74,7 @@ struct NextDaemonTest : RecoveryTest {
     recoveries->detected(std::move(detection));
     ASSERT_TRUE(reaches(State::ready));
   }
-  /// A fallback that was chosen only by its pod's annotations.
+  /// Starts a fallback that only its pod's annotations choose.
   void detectAnnotated() {
     annotated = std::make_shared<config::Config>();
     annotated->podAnnotations.namespaces = {"shop"};
@@ -81,7 +82,7 @@ struct NextDaemonTest : RecoveryTest {
     sandbox.annotations = {{"fallbackd.io/binary.main", "web@2.0.0"}, {"fallbackd.io/image.main", "r/web:2"}};
     ASSERT_NO_FATAL_FAILURE(detectBy(annotated));
   }
-  /// As a daemon of version 0.1 wrote it.
+  /// Makes the journal entry look as if a daemon of version 0.1 wrote it.
   void forgetWhatChoseTheWorkload() {
     auto entry = journal->read()->entries.at(0);
     entry.pod.reset();
@@ -113,7 +114,7 @@ TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdRevealsTheWorkloadsOri
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
   EXPECT_EQ(state(), State::ready);
   EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
-  // It dies before the workload's origin is known: it is restarted once that is known.
+  // The fallback dies before the workload's origin is known: it is restarted once that is known.
   launcher.adopted[0]->die(Kind::signaled, 9);
   clock.advance(loop, 50ms);
   EXPECT_EQ(launcher.launched.size(), 1U);
@@ -189,7 +190,7 @@ TEST_F(NextDaemonTest, UnjournaledFallbacksAreAdoptedFromTheirCgroup) {
   next(makeConfig());
   const int before = runtime.calls;
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > before + 2; }));
-  EXPECT_TRUE(launcher.discarded.empty()) << "it is unknown whether its pod is gone";
+  EXPECT_TRUE(launcher.discarded.empty()) << "it is unknown whether its pod still exists";
   detect();
   EXPECT_TRUE(launcher.launched.empty()) << "its leaf is taken";
   runtime.down = false;
@@ -217,7 +218,7 @@ TEST_F(NextDaemonTest, ASandboxThatStoppedMeanwhileEndsItsFallback) {
   ASSERT_TRUE(reaches(State::ready));
   next(makeConfig());
   ASSERT_TRUE(reaches(State::ready));
-  runtime.stopSandbox("s1");  // CRI still lists it, and kubelet removes it when it likes
+  runtime.stopSandbox("s1");  // CRI still lists it until kubelet removes it
   recoveries->connection(true, "");
   EXPECT_TRUE(reaches(State::pod_gone));
 }
@@ -251,7 +252,7 @@ TEST_F(NextDaemonTest, UninspectableFallbacksAreLeftAlone) {
   EXPECT_TRUE(launcher.launched.empty());
 }
 
-/// A fallback of a drill in the pod "checkout", whose label names it.
+/// A drill's fallback in the pod "checkout", which has the drill's label.
 struct NextDaemonAfterADrill : NextDaemonTest {
   NextDaemonAfterADrill() { runtime.sandboxes.at("s1").sandbox.podName = "checkout"; }
   /// The configuration's workload is for other pods.
@@ -267,7 +268,7 @@ struct NextDaemonAfterADrill : NextDaemonTest {
     ASSERT_NO_FATAL_FAILURE(detectBy(drilled));
     ASSERT_EQ(recoveries->incidents()[0].workload, config::kDrillWorkload);
   }
-  /// It runs on as it is, whatever the time.
+  /// Expects that the fallback runs on unchanged.
   void expectKept() {
     ASSERT_EQ(launcher.adopted.size(), 1U);
     clock.advance(loop, 1min);
@@ -276,9 +277,9 @@ struct NextDaemonAfterADrill : NextDaemonTest {
     EXPECT_EQ(recoveries->incidents()[0].workload, config::kDrillWorkload);
     ASSERT_EQ(journalled(), 1U);
     EXPECT_EQ(journal->read()->entries[0].pod->labels.count(std::string(config::kDrillLabel)), 1U)
-        << "the daemon after the next one must know it, too";
+        << "the daemon after the next one must know about the drill, too";
   }
-  /// Nothing is started in its pod.
+  /// Expects that no fallback is started in its pod after this one.
   void expectNothingAfterIt() {
     launcher.adopted.at(0)->die(Kind::signaled, 9);
     ASSERT_TRUE(reaches(State::failed));

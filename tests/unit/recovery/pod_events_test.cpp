@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What people who look at a pod are told.
+// The Events of a pod.
 #include "recovery/pod_events.hpp"
 
 #include <set>
@@ -49,7 +49,7 @@ TEST(PodEvents, APodWaitsForACauseInContainerdsWords) {
                 words);
 }
 
-/// Whoever may read this pod's Events need not be allowed to know the other pod.
+/// A reader of this pod's Events may not be allowed to know about the other pod.
 TEST(PodEvents, OfAnotherPodsPullOnlyTheEndIsTold) {
   const std::string words = kWords;
   const auto event = waits({Cause::unreachable, words, Learnt::from_another}, kBinary);
@@ -88,11 +88,11 @@ TEST(PodEvents, ServingSaysWhichBinaryAndHowFast) {
   const auto first = serving(one).series;
   one.restarts = 2;
   EXPECT_EQ(serving(one).message, "Fallback checkout@1.8.3 serves on 10.1.2.3:8080 again, after restart 2");
-  EXPECT_NE(serving(one).series, first) << "the RTO is not overwritten";
+  EXPECT_NE(serving(one).series, first) << "a restart must not overwrite the RTO";
   one.restarts = 0;
   one.adopted = true;
   EXPECT_EQ(serving(one).message, "Fallback checkout@1.8.3 serves on 10.1.2.3:8080")
-      << "an earlier daemon's wait is not ours";
+      << "an earlier daemon measured the wait";
 }
 
 TEST(PodEvents, EveryEndIsToldUnlessThePodIsGone) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of client-go's flowcontrol.Backoff with kubelet's 10 s and 300 s, as far as they can be known
+// The rules of client-go's flowcontrol.Backoff with kubelet's 10 s and 300 s, as far as they can be inferred
 // from outside.
 #include "recovery/pull_back_off.hpp"
 
@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 constexpr Stamp kBegin{1h};
 
-/// When it is over, for pulls that may have failed from 0 to `last`.
+/// When the back-off is over, for pulls that may have failed from 0 to `last`.
 Monotonic::duration overAfter(Monotonic::duration last) {
   PullBackOff backOff(kBegin);
   backOff.closed(kBegin + last);
@@ -24,13 +24,13 @@ Monotonic::duration overAfter(Monotonic::duration last) {
 TEST(PullBackOffTest, ItDoublesWithEachPullThatFitsTheWindow) {
   EXPECT_EQ(overAfter(0s), 10s);
   EXPECT_EQ(overAfter(5s), 15s);
-  EXPECT_EQ(overAfter(9s), 19s) << "the first one may have failed late";
+  EXPECT_EQ(overAfter(9s), 19s) << "the first pull may have failed late";
   EXPECT_EQ(overAfter(10s), 30s);
   EXPECT_EQ(overAfter(29s), 49s);
   EXPECT_EQ(overAfter(30s), 70s);
   EXPECT_EQ(overAfter(70s), 150s);
   EXPECT_EQ(overAfter(150s), 310s);
-  EXPECT_EQ(overAfter(310s), 610s) << "300 s, not 320";
+  EXPECT_EQ(overAfter(310s), 610s) << "the limit is 300 s, not 320 s";
   EXPECT_EQ(overAfter(24h), 24h + 300s);
 }
 
@@ -53,7 +53,7 @@ TEST(PullBackOffTest, ANewWindowGoesOnWithTheSeries) {
   backOff.closed(kBegin + 5s);
   backOff.opened(kBegin + 60s);
   backOff.closed(kBegin + 65s);
-  EXPECT_EQ(backOff.over(), kBegin + 65s + 20s) << "no pull while the stand-in ran";
+  EXPECT_EQ(backOff.over(), kBegin + 65s + 20s) << "kubelet did not pull while the stand-in ran";
 }
 
 TEST(PullBackOffTest, TheFirstPullMayFailInALaterWindow) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose lateness counts: the fallback's, and not that of a daemon that does not get to run.
+// Only the fallback's lateness counts, not that of a daemon that gets no processor time.
 #include "recovery/readiness.hpp"
 
 #include "fake_clock.hpp"
@@ -22,7 +22,7 @@ using asio::ip::tcp;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-/// A fallback whose port is open or closed, and that never says anything.
+/// A fallback with an open or a closed port that never answers.
 class Lateness : public testing::Test {
  protected:
   Lateness() : port_(tcp::acceptor(loop, {asio::ip::address_v4::loopback(), 0}).local_endpoint().port()) {}
@@ -32,7 +32,7 @@ class Lateness : public testing::Test {
                    [this](const std::exception_ptr&, Result<> outcome) { result = std::move(outcome); });
     clock.advance(loop, 0s);
   }
-  /// The loop does not run meanwhile.
+  /// Lets time pass while the loop does not run.
   void starve(std::chrono::nanoseconds length) { clock.sleep(length); }
   void ends() {
     ASSERT_TRUE(test::runUntil(loop, [&] { return result.has_value(); }));
@@ -75,10 +75,10 @@ TEST_F(Lateness, ADaemonThatSleptPastTheDeadlineAsksAgain) {
   readiness.timeout = 1s;
   begin(waitReady(readiness, {"127.0.0.1"}));
   clock.advance(loop, 500ms);
-  ASSERT_FALSE(result) << "nobody listens yet";
+  ASSERT_FALSE(result) << "the port is still closed";
   starve(10s);
   clock.advance(loop, 100ms);
-  ASSERT_FALSE(result) << "of its second, half is left";
+  ASSERT_FALSE(result) << "half a second of its timeout is left";
   listen();
   ends();
   EXPECT_TRUE(*result) << result->error().message();

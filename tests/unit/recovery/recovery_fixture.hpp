@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recoveries with fakes on all sides, and a pod "checkout" in the sandbox "s1" for which one may begin.
+// Recoveries with fakes on all sides, and a pod "checkout" in the sandbox "s1" that may be recovered.
 #pragma once
 
 #include "fake_launcher.hpp"
@@ -122,7 +122,7 @@ struct RecoveryTest : testing::Test {
     detection.waitingSince = detection.failureKnown = clock.now();
     recoveries->detected(std::move(detection));
   }
-  /// The watcher's report.
+  /// Reports a new container, as the watcher does.
   void kubeletMakes(const std::string& id, const std::string& name, const std::string& image = "r/checkout:1",
                     const std::string& imageId = "sha256:real") {
     cri::Container container{id, "s1", name, 0, cri::Container::State::created, image, imageId};

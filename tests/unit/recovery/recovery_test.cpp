@@ -35,16 +35,16 @@ TEST_F(RecoveryTest, ReachesReadyAndIsMeasured) {
   EXPECT_TRUE(metric(R"(fallbackd_journal_operations_total{operation="remove",result="ok"} 1)"));
 }
 
-/// So that the next pod gets the same one.
+/// The next pod must get the same copy.
 TEST_F(RecoveryTest, ACopyIsHeldAsLongAsItsProcessRuns) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   ASSERT_EQ(binaries.copies.size(), 1U);
-  launcher.launched[0]->request = {};  // what the launcher held is over with the launch
+  launcher.launched[0]->request = {};  // the launcher drops its reference after the launch
   EXPECT_FALSE(binaries.copies[0].expired());
   launcher.launched[0]->die(Kind::signaled, 9);
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
-  EXPECT_TRUE(binaries.copies[0].expired()) << "nothing runs from it";
+  EXPECT_TRUE(binaries.copies[0].expired()) << "no process runs from it";
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[1]->request = {};
   EXPECT_FALSE(binaries.copies[1].expired());
@@ -68,7 +68,7 @@ TEST_F(RecoveryTest, AFallbackThatFailsItsLivenessCheckIsStoppedAndRestarted) {
   liveness.emplace();
   liveness->interval = 1ms;
   liveness->failures = 3;
-  deadAnswers = 2;  // not enough in a row
+  deadAnswers = 2;  // too few in a row
   detect();
   ASSERT_TRUE(reaches(State::ready));
   ASSERT_TRUE(runUntil(loop, [&] { return questions >= 4; }));
@@ -92,7 +92,7 @@ TEST_F(RecoveryTest, ARuntimeThatGoesAwayOnlyDelaysTheLaunch) {
   EXPECT_EQ(launcher.launched.size(), 1U);
 }
 
-/// What containerd answers that is overloaded, or fails inside.
+/// The errors of a containerd that is overloaded or fails internally.
 std::vector<Error> noAnswers() {
   return {{Stage::containerd, Reason::cancelled, 0, "PodSandboxStatus: context canceled"},
           {Stage::containerd, Reason::protocol, 0, "PodSandboxStatus: resource exhausted"}};
@@ -102,7 +102,7 @@ TEST_F(RecoveryTest, ARuntimeThatFailsInsideOnlyDelaysTheLaunch) {
   for (int i = 0; i < 4; ++i) {
     for (const auto& one : noAnswers()) {
       runtime.statusFailures.push_back(one);
-      launcher.failures.push_back(one);  // the launcher asks, too
+      launcher.failures.push_back(one);  // the launcher queries it, too
     }
   }
   detect();
@@ -190,7 +190,7 @@ TEST_F(RecoveryTest, AFailedRecoveryMayBeRetried) {
   EXPECT_EQ(recoveries->incidents().size(), 2U);
 }
 
-/// What a node answers that is short of processes, memory or descriptors, or whose helpers are killed.
+/// The errors of a node that runs out of processes, memory or descriptors, or kills helper processes.
 std::vector<Error> shortages() {
   return {{Stage::spawner, Reason::system, EAGAIN, "clone"},
           {Stage::health_check, Reason::system, ENOMEM, "start the health check"},
@@ -247,7 +247,7 @@ TEST_F(RecoveryTest, WorkThatMayHaveRunIsNotBegunTwiceAgainstItsPolicy) {
   restartPolicy = config::RestartPolicy::never;
   launcher.failures.push_back(shortages()[0]);
   detect();
-  ASSERT_TRUE(reaches(State::ready)) << "no process was made the first time";
+  ASSERT_TRUE(reaches(State::ready)) << "the first attempt created no process";
   runtime.addSandbox("s2", "shop", "checkout");
   launcher.failures.push_back({Stage::spawner, Reason::spawner_gone, 0, "the spawner ended"});
   detect("s2");
@@ -283,7 +283,7 @@ TEST_F(WithdrawnRecovery, AnAttemptThatFailsIsTheLastWhereNobodyNeedsIt) {
   test::Gate gate(loop);
   ASSERT_NO_FATAL_FAILURE(withdrawDuringLaunch(gate));
   clock.advance(loop, 1s);
-  EXPECT_EQ(state(), State::verified) << "it may start a process";
+  EXPECT_EQ(state(), State::verified) << "the launch may still start a process";
   launcher.refusal = shortages()[0];
   gate.open();
   ASSERT_TRUE(reaches(State::withdrawn));
@@ -312,12 +312,12 @@ TEST_F(RecoveryTest, ALaunchThatTookLongIsTriedAgainAllTheSame) {
   launcher.refusal = noAnswers()[1];
   gate.open();
   ASSERT_TRUE(runUntil(loop, [&] { return recoveries->incidents()[0].error.has_value(); }));
-  EXPECT_EQ(state(), State::verified) << "one failed answer";
+  EXPECT_EQ(state(), State::verified) << "one failed query is not enough";
   launcher.refusal.reset();
   ASSERT_TRUE(reaches(State::ready));
 }
 
-/// A fallback can make the copy that it runs from unexecutable for all others.
+/// A fallback can spoil the copy that it runs from, so that no other process can execute it.
 TEST_F(RecoveryTest, ACopyThatIsSpoiltIsGivenUpAndNoOther) {
   struct Case {
     int errnum;
@@ -456,7 +456,7 @@ TEST_F(RecoveryTest, NothingIsFoundOutOnceItStops) {
   const auto asked = runtime.calls;
   kubeletMakes("c1", "main", "r/toolbox:latest", "sha256:tool");
   clock.advance(loop, 1min);
-  EXPECT_EQ(runtime.calls, asked) << "whose container it is";
+  EXPECT_EQ(runtime.calls, asked) << "it must not query whose container it is";
 }
 
 TEST_F(RecoveryTest, APodOnTheHostsNetworkHasTheNodesNameAndAddress) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Work that ends: what is run again, what is not, and what the next daemon knows of it.
+// Work that ends: what is run again, what is not, and what the next daemon knows about it.
 #include "recovery_fixture.hpp"
 
 namespace fallbackd::recovery {
@@ -48,7 +48,8 @@ TEST_F(RecoveryTest, OnFailureRunsAgainAfterAFailureAndNeverDoesNot) {
   EXPECT_EQ(launcher.launched.size(), 3U);
 }
 
-/// kubelet makes a new sandbox while the fallback in the old one, whose pause process died, still stops.
+/// kubelet makes a new sandbox after the pause process died, while the fallback in the old sandbox still
+/// stops.
 TEST_F(RecoveryTest, ANewSandboxOfThePodWaitsForTheEndInTheOldOne) {
   for (const auto policy : {RestartPolicy::always, RestartPolicy::never}) {
     restartPolicy = policy;
@@ -64,7 +65,7 @@ TEST_F(RecoveryTest, ANewSandboxOfThePodWaitsForTheEndInTheOldOne) {
     recoveries->sandboxGone(pod);
     detect(pod + "b");
     clock.advance(loop, 1s);
-    EXPECT_EQ(launcher.launched.size(), before + 1) << "the old one has not ended";
+    EXPECT_EQ(launcher.launched.size(), before + 1) << "the old fallback has not ended";
     ASSERT_TRUE(reaches(State::pod_gone));
     detect(pod + "b");
     clock.advance(loop, 1s);
@@ -80,7 +81,8 @@ TEST_F(RecoveryTest, AStatusThatIsLateIsWaitedForWhereItDecides) {
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[0]->lateStatus = launcher::ExitStatus{Kind::exited, 1};
   launcher.launched[0]->die(Kind::unknown, 0);
-  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "it has failed";
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }))
+      << "the late status is a failure";
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[1]->lateStatus = launcher::ExitStatus{Kind::exited, 0};
   launcher.launched[1]->die(Kind::unknown, 0);
@@ -92,7 +94,7 @@ TEST_F(RecoveryTest, AStatusThatIsLateIsWaitedForWhereItDecides) {
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[2]->die(Kind::unknown, 0);
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 4; }));
-  EXPECT_EQ(launcher.launched[2]->lateQuestions, 0) << "it runs again whatever the status is";
+  EXPECT_EQ(launcher.launched[2]->lateQuestions, 0) << "it runs again whatever its status is";
 }
 
 TEST_F(RecoveryTest, TheNextDaemonDoesNotRunCompletedWork) {
@@ -127,7 +129,7 @@ TEST_F(RecoveryTest, CompletedWorkIsRecordedOnceTheJournalCanBeWritten) {
   std::filesystem::create_directory(inTheWay);
   launcher.launched[0]->die(Kind::exited, 0);
   ASSERT_TRUE(reaches(State::completed));
-  ASSERT_EQ(journalled(), 1U) << "from the entry of its process the next daemon learns that it ran";
+  ASSERT_EQ(journalled(), 1U) << "the entry of its process tells the next daemon that it ran";
   EXPECT_FALSE(journal->read()->entries[0].incident.neverAgain);
   std::filesystem::remove(inTheWay);
   clock.advance(loop, 1min);
@@ -146,7 +148,7 @@ TEST_F(RecoveryTest, CompletedWorkIsForgottenWhenItsPodIsRemovedLater) {
   const auto calls = runtime.calls;
   recoveries->sandboxGone("s1");
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.calls > calls; }));
-  EXPECT_EQ(journalled(), 1U) << "it is still there";
+  EXPECT_EQ(journalled(), 1U) << "the sandbox still exists";
   runtime.sandboxes.clear();
   EXPECT_TRUE(runUntil(loop, [&] { return journalled() == 0; }));
 }
@@ -163,7 +165,7 @@ TEST_F(RecoveryTest, WorkThatMayHaveCompletedWithoutADaemonIsNotRunAgain) {
   ASSERT_TRUE(runUntil(loop, [&] { return !next.incidents().empty(); }));
   EXPECT_EQ(next.incidents()[0].state, State::failed);
   EXPECT_TRUE(next.incidents()[0].neverAgain);
-  ASSERT_EQ(journalled(), 1U) << "a third daemon must know it as well";
+  ASSERT_EQ(journalled(), 1U) << "a third daemon must know it, too";
   EXPECT_TRUE(journal->read()->entries[0].incident.neverAgain);
   stop(next);
 }

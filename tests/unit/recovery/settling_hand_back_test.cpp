@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is measured and shown of a fallback with a stand-in counts to the end of its process: the clean-up of
-// the stand-in does not belong to it.
+// Measurements and status of a fallback with a stand-in end with the fallback's process: the clean-up of the
+// stand-in is not part of them.
 #include "stand_in_fixture.hpp"
 
 #include <csignal>
@@ -48,7 +48,7 @@ TEST_F(SettledHandBack, TheGapBeginsWithTheEndOfTheProcess) {
   EXPECT_THAT(podEvents.events.back().message, HasSubstr("it had served for " + millis + " ms"));
 }
 
-/// Without another run to stop, its end is when the container came.
+/// If no process is left to stop, the fallback's end is the time when the container came.
 TEST_F(SettledHandBack, TheGapOfOneThatDiedBeforeHasNoCleanUpInIt) {
   settles();
   restartPolicy = config::RestartPolicy::always;
@@ -124,7 +124,7 @@ TEST_F(SettledHandBack, AStandInThatMadeWayIsNotLookedForAgain) {
   kubeletMakes("c1", "main");
   ASSERT_TRUE(reaches(State::handed_back));
   EXPECT_EQ(standIns.removals, removals);
-  EXPECT_EQ(settled(), std::nullopt) << "it is not leaving any more";
+  EXPECT_EQ(settled(), std::nullopt) << "it is no longer leaving";
 }
 
 }  // namespace

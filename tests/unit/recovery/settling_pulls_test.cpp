@@ -54,7 +54,7 @@ TEST_F(SettlingPulls, APodThatHadWaitedForLongMayBackOffForLong) {
   runtime.sandboxes["s1"].sandbox.createdAt = clock.wall() - 40s;
   settles();
   pulled();
-  clock.advance(loop, 44s);  // pulls at 0, 10 and 30 s: 40 s from the last possible one on
+  clock.advance(loop, 44s);  // pulls at 0, 10 and 30 s: the back-off lasts 40 s after the last possible pull
   EXPECT_EQ(settled(), Settled::settled);
   clock.advance(loop, 2s);
   EXPECT_EQ(settled(), Settled::leaving) << why();
@@ -76,20 +76,20 @@ TEST_F(SettlingPulls, ARegistryThatFailsAgainKeepsIt) {
   clock.advance(loop, 10s);
   fails();
   clock.advance(loop, 1min);
-  EXPECT_EQ(settled(), Settled::settled) << "kubelet could not pull";
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet would fail to pull";
   EXPECT_EQ(why(), "a stand-in runs");
   pulled();
   EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
 }
 
-/// Another workload's pull found it out. As long as its circuit is open, nobody asks for this image.
+/// Another workload's pull found the failure. As long as that circuit is open, this image is not probed.
 TEST_F(SettlingPulls, AFailureThatIsKnownThroughAnotherImageKeepsItToo) {
   settles();
   pulled();
   clock.advance(loop, 10s);
   detect();
   clock.advance(loop, 1min);
-  EXPECT_EQ(settled(), Settled::settled) << "kubelet could not pull";
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet would fail to pull";
   EXPECT_EQ(why(), "a stand-in runs");
   EXPECT_EQ(recoveries->incidents().size(), 1U);
 }
@@ -99,7 +99,7 @@ TEST_F(SettlingPulls, OneThatWaitsForItsTurnDoesNotGoOnSayingThatItsImageCanBePu
   detect("s1");
   detect("s2");
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  clock.advance(loop, 8min);  // of the second sandbox it is not known how long it has waited
+  clock.advance(loop, 8min);  // it is unknown how long the second sandbox has waited
   const auto waits = [&]() -> std::string {
     for (const auto& one : recoveries->incidents()) {
       if (one.settlement && one.settlement->state == Settled::settled) return one.settlement->why;
@@ -129,7 +129,7 @@ TEST_F(SettlingPulls, AnImageThatIsBroughtOtherwiseIsNotEnough) {
   runtime.images.insert("r/checkout:1");
   recoveries->imageArrived("r/checkout:1");
   clock.advance(loop, 2min);
-  EXPECT_EQ(settled(), Settled::settled) << "kubelet asks the registry all the same";
+  EXPECT_EQ(settled(), Settled::settled) << "kubelet queries the registry nevertheless";
 }
 
 TEST_F(SettlingPulls, WithAnyOtherPolicyItMakesWayAtOnce) {
@@ -139,7 +139,7 @@ TEST_F(SettlingPulls, WithAnyOtherPolicyItMakesWayAtOnce) {
   EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
 }
 
-/// When it was made is not known: kubelet may have pulled until a moment ago.
+/// It is unknown when the stand-in was made: kubelet may have pulled until just before.
 TEST_F(SettlingPulls, TheNextDaemonAssumesTheLongestThatFits) {
   settles();
   clock.advance(loop, 2min);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// When Kubernetes shows the fallback: each step is a metric and in the status.
+// When Kubernetes shows the fallback: each step appears in a metric and in the status.
 #include "stand_in_fixture.hpp"
 
 namespace fallbackd::recovery {
 namespace {
 
 struct SettlingSeen : StandInFixture {
-  /// A source describes the pod.
+  /// Lets a source describe the pod.
   void describe(const std::string& running, bool ready) {
     auto pod = test::podOf("r/checkout:1");
     if (!running.empty()) pod.running["main"] = running;

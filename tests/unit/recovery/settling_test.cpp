@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fallback and its stand-in: one fate.
+// A fallback and its stand-in share their fate.
 #include "caught_log.hpp"
 #include "fake_pod_specs.hpp"
 #include "fake_stand_ins.hpp"
@@ -30,7 +30,7 @@ struct SettlingTest : RecoveryTest {
     recoveries.emplace(*services, configured());
     specs.specs["uid-s1"] = test::specOf("registry.example/checkout:1");
   }
-  ~SettlingTest() override { stop(*recoveries); }  // while the fakes below are there
+  ~SettlingTest() override { stop(*recoveries); }  // while the fakes below still exist
   SettlingTest(const SettlingTest&) = delete;
   SettlingTest& operator=(const SettlingTest&) = delete;
   config::ConfigPtr configured() const {
@@ -59,7 +59,7 @@ struct SettlingTest : RecoveryTest {
     ASSERT_TRUE(becomes(Settled::settled));
     ASSERT_EQ(standIns.made.size(), 1U);
   }
-  /// Two pods of the workload, whose stand-ins kubelet has adopted.
+  /// Starts two pods of the workload with stand-ins that kubelet has adopted.
   void settlesTwo() {
     runtime.addSandbox("s2", "shop", "checkout-2");
     detect("s1");
@@ -67,7 +67,7 @@ struct SettlingTest : RecoveryTest {
     ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
     adopt();
   }
-  /// The time within which kubelet ends what it does not adopt is over.
+  /// Lets the time pass within which kubelet ends containers that it does not adopt.
   void adopt() { clock.advance(loop, 6s); }
 
   test::FakeStandIns standIns{loop};
@@ -131,10 +131,10 @@ TEST_F(SettlingTest, KubeletsStopDrainsTheFallbackAndPassesOnItsExitCode) {
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made[0]->exitCode.has_value(); }));
   EXPECT_EQ(launcher.launched[0]->stoppedWithGrace, 42s);
   EXPECT_EQ(standIns.made[0]->exitCode, 3);
-  EXPECT_FALSE(standIns.made[0]->removed) << "kubelet reads how it ended";
+  EXPECT_FALSE(standIns.made[0]->removed) << "kubelet reads the exit code";
   recoveries->sandboxGone("s1");
   ASSERT_TRUE(reaches(State::pod_gone));
-  EXPECT_EQ(launcher.launched.size(), 1U) << "it is not started again in a pod that goes";
+  EXPECT_EQ(launcher.launched.size(), 1U) << "it is not restarted in a pod that is being deleted";
   EXPECT_FALSE(standIns.made[0]->removed);
 }
 
@@ -147,7 +147,7 @@ TEST_F(SettlingTest, AFailedProbeOfKubeletsRestartsBoth) {
   EXPECT_EQ(standIns.made[1]->request.restarts, 1U);
 }
 
-/// The pod stays where another container of it still runs.
+/// The pod stays as long as another of its containers runs.
 TEST_F(SettlingTest, WhatKubeletEndsRunsAgainOnlyIfItsPolicySaysSo) {
   using config::RestartPolicy;
   struct Case {
@@ -177,7 +177,7 @@ TEST_F(SettlingTest, WhatKubeletEndsRunsAgainOnlyIfItsPolicySaysSo) {
   }
 }
 
-/// As where it ends by itself: otherwise a failure on a busy node would be the last run.
+/// As for a fallback that ends by itself: otherwise a failure on a busy node would be its last run.
 TEST_F(SettlingTest, WhatKubeletEndsIsJudgedByAStatusThatIsLate) {
   restartPolicy = config::RestartPolicy::on_failure;
   settles();
@@ -206,7 +206,7 @@ TEST_F(SettlingTest, AForkThatFailsDoesNotCostThePodItsNextStandIn) {
   for (int i = 0; i < 3; ++i) launcher.failures.push_back({Stage::spawner, Reason::system, EAGAIN, "clone"});
   launcher.launched[0]->die(Kind::signaled, 9);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
-  EXPECT_EQ(standIns.removals, removals) << "kubelet still shows how the last one ended";
+  EXPECT_EQ(standIns.removals, removals) << "kubelet still shows the end of the previous stand-in";
   EXPECT_EQ(recoveries->incidents().size(), 1U);
 }
 
@@ -218,7 +218,7 @@ TEST_F(SettlingTest, AFallbackKilledForMemoryIsShownAsSuch) {
   launcher.launched[1]->status.oomKilled = true;
   launcher.launched[1]->die(Kind::signaled, SIGKILL);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 3; }));
-  EXPECT_TRUE(standIns.made[1]->outOfMemory) << "before its end";
+  EXPECT_TRUE(standIns.made[1]->outOfMemory) << "reported before its end";
   EXPECT_EQ(standIns.made[1]->exitCode, 128 + SIGKILL);
 }
 
@@ -237,7 +237,7 @@ TEST_F(SettlingTest, AnEarlyStopIsARejectionAndTheFallbackServesOn) {
        {"a kubelet before 1.31", "a different hash", "a failed probe", "resizePolicy", "docs/stand-in.md"}) {
     EXPECT_THAT(why(), HasSubstr(part));
   }
-  // Once more, and then no more.
+  // It is made once more, and then not again.
   clock.advance(loop, 31s);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made.size() == 2; }));
   standIns.made[1]->send(SIGTERM);
@@ -283,14 +283,14 @@ TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
   recoveries->imageArrived("r/checkout:1");
   ASSERT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
   clock.advance(loop, 30s);
-  EXPECT_EQ(leaving(), 1U) << "the first one's container has not come";
+  EXPECT_EQ(leaving(), 1U) << "the first pod's container has not come";
   const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
   const auto gone = recoveries->incidents()[first ? 0 : 1].target;
   recoveries->containerCreated(
       gone.podUid, {"c1", gone.sandboxId, "main", 0, cri::Container::State::created, "r/checkout:1", ""});
   ASSERT_TRUE(runUntil(loop, [&] { return leaving() == 0; }));
   clock.advance(loop, 2s);
-  EXPECT_EQ(leaving(), 0U) << "its pod may not be Ready yet";
+  EXPECT_EQ(leaving(), 0U) << "the first pod may not be Ready yet";
   clock.advance(loop, 2s);
   EXPECT_TRUE(runUntil(loop, [&] { return leaving() == 1; }));
 }
@@ -321,7 +321,7 @@ TEST_F(SettlingTest, OneWhoseContainerDoesNotComeStopsTheOthers) {
   recoveries->containerCreated(
       late.podUid, {"c1", late.sandboxId, "main", 0, cri::Container::State::created, "r/checkout:1", ""});
   clock.advance(loop, 5s);
-  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "it has come after all";
+  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "the first container has come after all";
   EXPECT_EQ(settledCount(Settled::settled), 0U);
 }
 
@@ -350,10 +350,10 @@ TEST_F(SettlingTest, TheNextOneWaitsForWhatTheProbesOfThePodNeed) {
   clock.advance(loop, 25s);
   EXPECT_EQ(settledCount(Settled::leaving), 0U);
   clock.advance(loop, 2s);
-  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "5 + 1 s of the startup probe, 2 * 10 s of readiness";
+  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "5 + 1 s for the startup probe, 2 * 10 s for readiness";
 }
 
-/// The API server says which pods of the workload are ready.
+/// The API server reports which pods of the workload are ready.
 struct EndpointsTest : SettlingTest {
   EndpointsTest() {
     services->endpoints = [this](const std::string&) { return facts; };
@@ -373,7 +373,7 @@ struct EndpointsTest : SettlingTest {
     adopt();
     recoveries->imageArrived("r/checkout:1");
   }
-  /// Of two pods the first has left, and its container has come.
+  /// Lets one of two stand-ins make way and its container come.
   void oneHasLeft() {
     specs.specs["uid-s2"] = specs.specs["uid-s1"];
     settlesTwo();
@@ -400,7 +400,7 @@ TEST_F(EndpointsTest, TheOnlyReadyOneOfSeveralStaysUntilAnotherIsReady) {
   clock.advance(loop, 1min);
   EXPECT_EQ(settled(), Settled::settled);
   EXPECT_THAT(why(), HasSubstr("none of the other 2 pods of its workload is ready"));
-  EXPECT_GE(questions, 30) << "an answer is asked for again";
+  EXPECT_GE(questions, 30) << "the query is repeated";
   facts->ownerReady = 2;
   ASSERT_TRUE(becomes(Settled::leaving));
 }
@@ -427,9 +427,9 @@ TEST_F(EndpointsTest, WhatIsNotKnownHoldsNobodyUp) {
   facts = standin::EndpointFacts{true, 0, 0, 3, 1, {}};
   imageComes();
   clock.advance(loop, 500ms);
-  EXPECT_EQ(settled(), Settled::settled) << "it is asked";
+  EXPECT_EQ(settled(), Settled::settled) << "the query is under way";
   clock.advance(loop, 2s);
-  EXPECT_EQ(settled(), Settled::leaving) << "what the owner said before does not count";
+  EXPECT_EQ(settled(), Settled::leaving) << "the owner's earlier answer does not count";
 }
 
 TEST_F(EndpointsTest, WithNowNobodyIsAsked) {
@@ -445,9 +445,9 @@ TEST_F(EndpointsTest, TheNextOneGoesSoonAfterTheLastIsReady) {
   ASSERT_NO_FATAL_FAILURE(oneHasLeft());
   ready[left.podUid] = true;
   clock.advance(loop, 500ms);
-  EXPECT_EQ(settledCount(Settled::leaving), 0U) << "a Service has to learn of it";
+  EXPECT_EQ(settledCount(Settled::leaving), 0U) << "Services need time to route to it";
   clock.advance(loop, 1s);
-  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "sooner than without knowledge";
+  EXPECT_EQ(settledCount(Settled::leaving), 1U) << "sooner than if readiness were unknown";
 }
 
 TEST_F(EndpointsTest, TheNextOneStaysWhileTheLastIsNotReady) {
@@ -473,9 +473,9 @@ TEST_F(EndpointsTest, AnEarlyStopOfAPodThatGoesIsNoRejection) {
   clock.advance(loop, 1s);
   standIns.made[0]->send(SIGTERM);
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched[0]->stoppedWithGrace.has_value(); }));
-  EXPECT_FALSE(standIns.made[0]->removed) << "kubelet reads how it ended";
+  EXPECT_FALSE(standIns.made[0]->removed) << "kubelet reads the exit code";
   clock.advance(loop, 20s);
-  EXPECT_EQ(launcher.launched.size(), 1U) << "it is not started again while other containers drain";
+  EXPECT_EQ(launcher.launched.size(), 1U) << "it is not restarted while other containers drain";
 }
 
 TEST_F(EndpointsTest, APodThatGoesWhileItsStandInCannotBeRemovedDrains) {
@@ -494,7 +494,7 @@ TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
   runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
   settles();
-  // Rejected twice, the second time in the moment in which it may make way.
+  // Rejected twice, the second time at the moment when it may make way.
   standIns.made[0]->send(SIGTERM);
   ASSERT_TRUE(becomes(Settled::rejected));
   clock.advance(loop, 31s);
@@ -518,7 +518,7 @@ TEST_F(SettlingTest, OneWhoseFallbackDiesOnTheWayDoesNotHoldItsPlaceForEver) {
   ASSERT_TRUE(runUntil(loop, [&] { return settledCount(Settled::leaving) == 1; }));
   const bool first = recoveries->incidents()[0].settlement->state == Settled::leaving;
   const auto gone = recoveries->incidents()[first ? 0 : 1].target.sandboxId;
-  // It is never ready again.
+  // The fallback never becomes ready again.
   test::Gate never(loop);
   readyGate = &never;
   launcher.launched[gone == "s1" ? 0 : 1]->die(Kind::exited, 1);
@@ -588,7 +588,7 @@ TEST_F(SettlingTest, AReloadThatWantsNoneRemovesIt) {
   adopt();
   recoveries->reconfigure(settling);
   clock.advance(loop, 1s);
-  EXPECT_EQ(settled(), Settled::settled) << "nothing that matters changed";
+  EXPECT_EQ(settled(), Settled::settled) << "no relevant setting changed";
   recoveries->reconfigure(makeConfig());
   ASSERT_TRUE(becomes(Settled::refused));
   EXPECT_TRUE(standIns.made[0]->removed);
@@ -635,7 +635,7 @@ TEST_F(SettlingTest, WithoutKnowledgeAutoMeansNever) {
   EXPECT_EQ(why(), "the pod's specification is not known");
   specs.specs["uid-s1"] = test::specOf("r/checkout:1");
   rollout = Rollout{Rollout::State::complete, false, "the Deployment's revision was rolled out"};
-  ASSERT_TRUE(becomes(Settled::settled)) << "it is known now";
+  ASSERT_TRUE(becomes(Settled::settled)) << "the rollout is now known";
 }
 
 TEST_F(SettlingTest, WithoutAnApiServerAutoMeansNever) {
@@ -662,7 +662,7 @@ TEST_F(SettlingTest, ARuntimeThatRefusesIsAskedOnceAMinute) {
   EXPECT_EQ(state(), State::ready);
   standIns.refusal.reset();
   clock.advance(loop, 1min);
-  EXPECT_EQ(settled(), Settled::settled) << "an outage of the runtime ends";
+  EXPECT_EQ(settled(), Settled::settled) << "the runtime's outage has ended";
 }
 
 TEST_F(SettlingTest, AnotherConfigurationMayNotBeRejected) {
@@ -685,7 +685,7 @@ TEST_F(SettlingTest, ARejectionOfOneThatStayedIsTheFirst) {
   settles();
   for (std::size_t i = 0; i < 4; ++i) {
     adopt();
-    standIns.made[i]->send(0);  // removed by somebody
+    standIns.made[i]->send(0);  // a third party removed it
     ASSERT_TRUE(becomes(Settled::rejected));
     EXPECT_THAT(why(), testing::Not(HasSubstr("likely"))) << "kubelet asks before it kills";
     clock.advance(loop, 31s);
@@ -720,7 +720,7 @@ TEST_F(SettlingTest, OneThatMayRunUnheldIsRemovedThoughItsImageIsHere) {
   runtime.images.insert("r/checkout:1");
   standIns.silent = false;
   clock.advance(loop, 15s);
-  EXPECT_EQ(standIns.removals, 1) << "kubelet makes no container while it runs";
+  EXPECT_EQ(standIns.removals, 1) << "kubelet does not create the container while it runs";
   clock.advance(loop, 5min);
   EXPECT_EQ(standIns.removals, 1);
   EXPECT_EQ(standIns.attempts, 1);
@@ -744,7 +744,7 @@ TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
   settles();
   adopt();
   stop(*recoveries);
-  EXPECT_FALSE(standIns.made[0]->exitCode) << "it stays";
+  EXPECT_FALSE(standIns.made[0]->exitCode) << "the stand-in stays";
   EXPECT_FALSE(standIns.made[0]->removed);
   standIns.earlier = true;
   standIns.silent = true;
@@ -752,12 +752,12 @@ TEST_F(SettlingTest, TheNextDaemonTakesItOver) {
   boost::asio::co_spawn(loop, recoveries->adopt(), boost::asio::detached);
   ASSERT_TRUE(reaches(State::ready));
   clock.advance(loop, 5s);
-  EXPECT_EQ(standIns.attempts, 1) << "until the runtime answers nothing is made";
+  EXPECT_EQ(standIns.attempts, 1) << "no stand-in is made until the runtime answers";
   standIns.silent = false;
   ASSERT_TRUE(becomes(Settled::settled));
   EXPECT_EQ(standIns.attempts, 1);
   EXPECT_EQ(standIns.made[1]->request.recoveryId, recoveries->incidents()[0].id);
-  // It was adopted long ago: a stop is a stop.
+  // kubelet adopted it long ago, so a stop is not a rejection.
   standIns.made[1]->send(SIGTERM);
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.made[1]->exitCode.has_value(); }));
   EXPECT_TRUE(launcher.adopted[0]->stoppedWithGrace);
@@ -768,7 +768,7 @@ TEST_F(SettlingTest, AnImageThatCameUnseenIsNoticed) {
   runtime.images.insert("r/checkout:1");
   clock.advance(loop, 31s);
   ASSERT_TRUE(becomes(Settled::leaving));
-  EXPECT_TRUE(standIns.made[0]->removed) << "kubelet makes no container while it runs";
+  EXPECT_TRUE(standIns.made[0]->removed) << "kubelet does not create the container while it runs";
   EXPECT_EQ(state(), State::ready);
 }
 
@@ -800,7 +800,7 @@ TEST_F(SettlingTest, OneWhoseMakingWasCancelledIsRemoved) {
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
   launcher.launched[0]->die(Kind::exited, 1);
   EXPECT_TRUE(runUntil(loop, [&] { return standIns.removals > 0; }))
-      << "it may have been started all the same";
+      << "it may have been started nevertheless";
 }
 
 TEST_F(SettlingTest, WhatMustComeBeforeItIsInTheSpecification) {
@@ -816,8 +816,8 @@ TEST_F(SettlingTest, WhatMustComeBeforeItIsInTheSpecification) {
   EXPECT_THAT(standIns.made[0]->request.sidecars, testing::ElementsAre("proxy"));
 }
 
-/// The real program needs its port, and a pod that goes has to drain. A call that makes a stand-in may take
-/// seconds, and what it still makes is removed.
+/// The real program needs the port, and a deleted pod has to drain. A call that makes a stand-in may take
+/// seconds; a stand-in that it still makes is removed.
 TEST_F(SettlingTest, NoEndOfAFallbackWaitsForAStandInThatIsBeingMade) {
   const std::map<State, std::function<void()>> ends{
       {State::handed_back, [&] { kubeletMakes("c1", "main"); }},
@@ -833,7 +833,7 @@ TEST_F(SettlingTest, NoEndOfAFallbackWaitsForAStandInThatIsBeingMade) {
     end();
     EXPECT_TRUE(runUntil(loop, [&] { return launcher.launched.back()->stoppedWithGrace.has_value(); }))
         << toString(state);
-    EXPECT_EQ(standIns.removals, removals) << "there is nothing to remove yet";
+    EXPECT_EQ(standIns.removals, removals) << "no stand-in exists yet";
     call.set();
     ASSERT_TRUE(reaches(state));
     EXPECT_EQ(standIns.removals, removals + 1);
@@ -860,7 +860,7 @@ struct ServesOnAtTheStart : SettlingTest {
     handBackOn = config::HandBackOn::start;
     recoveries.emplace(*services, configured());
   }
-  /// At once, whatever was tried before, and no other one comes.
+  /// Expects that the stand-in is removed at once and that no further one is made.
   void expectNoneBeside(int attempts) {
     const auto began = clock.now();
     const auto before = standIns.removals;
@@ -888,7 +888,7 @@ TEST_F(ServesOnAtTheStart, OneThatWasMadeAllTheSameIsRemoved) {
   standIns.call = &call;
   detect();
   ASSERT_TRUE(runUntil(loop, [&] { return standIns.attempts == 1; }));
-  call.set();  // its answer is on its way
+  call.set();  // the call's answer is on its way
   expectNoneBeside(1);
   EXPECT_TRUE(standIns.made.back()->removed);
 }
@@ -919,7 +919,7 @@ TEST_F(SettlingTest, StandInsWithoutARecoveryAreSwept) {
   EXPECT_EQ(standIns.swept, 1U);
 }
 
-/// After a restart nobody knows what the pod wants.
+/// After a restart it is unknown what the pod specifies.
 struct NotDetermined : SettlingTest {
   void restarts() {
     settles();
@@ -940,7 +940,7 @@ struct NotDetermined : SettlingTest {
 TEST_F(NotDetermined, OneThatEndedHasNoStandInAndKeepsNoOthers) {
   launcher.adoptable = false;
   ASSERT_NO_FATAL_FAILURE(restarts());
-  EXPECT_GE(standIns.removals, 1) << "its fallback has ended, whatever it was";
+  EXPECT_GE(standIns.removals, 1) << "the fallback has ended, whatever the pod specified";
   EXPECT_EQ(standIns.removedFrom, standin::Fallback::ended);
   EXPECT_EQ(standIns.swept, 1U);
 }
@@ -976,9 +976,9 @@ TEST_F(RemovedAll, TheyAreGoneAtOnceAndAlsoThoseThatEnded) {
   ASSERT_TRUE(gone());
   EXPECT_TRUE(standIns.made[0]->removed);
   EXPECT_GE(standIns.swept, 2U);
-  EXPECT_EQ(state(), State::ready) << "the fallback goes on";
+  EXPECT_EQ(state(), State::ready) << "the fallback continues";
   recoveries->pause({});
-  EXPECT_FALSE(recoveries->standInsGone()) << "nobody forbids them";
+  EXPECT_FALSE(recoveries->standInsGone()) << "stand-ins are allowed again";
 }
 
 TEST_F(RemovedAll, NotGoneWhileOneIsBeingMade) {
@@ -1008,10 +1008,10 @@ TEST_F(RemovedAll, WhatIsOrderedDoesNotWaitForASweepThatFailed) {
   clock.advance(loop, 0s);
   EXPECT_EQ(standIns.sweeps, sweepsBefore + 1);
   clock.advance(loop, 5s);
-  EXPECT_EQ(standIns.sweeps, sweepsBefore + 2) << "after the shortest pause";
+  EXPECT_EQ(standIns.sweeps, sweepsBefore + 2) << "the next sweep follows after the shortest pause";
 }
 
-/// containerd does not let stand-ins be removed.
+/// containerd fails to remove stand-ins.
 struct SweepsFail : SettlingTest {
   SweepsFail() {
     log.reconfigure(config::LogFormat::json, config::LogLevel::warn);
@@ -1023,7 +1023,7 @@ struct SweepsFail : SettlingTest {
 
 TEST_F(SweepsFail, TheyComeLessOftenAndAreLoggedOnce) {
   clock.advance(loop, 10min);
-  EXPECT_GT(standIns.sweeps, 10) << "at least each minute";
+  EXPECT_GT(standIns.sweeps, 10) << "at least one each minute";
   EXPECT_LT(standIns.sweeps, 30);
   EXPECT_EQ(caught.lines(), 1) << caught.text();
   EXPECT_NE(caught.text().find("stand-ins without a fallback cannot be removed"), std::string::npos);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A recovery whose fallback gets a stand-in.
+// A recovery with a stand-in.
 #pragma once
 
 #include "fake_pod_specs.hpp"
@@ -21,7 +21,7 @@ struct StandInFixture : RecoveryTest {
     recoveries.emplace(*services, configured());
     runtime.sandboxes["s1"].sandbox.createdAt = clock.wall();
   }
-  ~StandInFixture() override { stop(*recoveries); }  // while the fakes below are there
+  ~StandInFixture() override { stop(*recoveries); }  // while the fakes below still exist
   StandInFixture(const StandInFixture&) = delete;
   StandInFixture& operator=(const StandInFixture&) = delete;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What people who look at a pod are told in the course of a recovery.
+// The Events that a recovery writes for its pod.
 #include "caught_log.hpp"
 #include "recovery_fixture.hpp"
 
@@ -45,7 +45,7 @@ TEST_F(RecoveryTest, WhoLooksAtThePodIsToldThatNothingIsStarted) {
   ASSERT_TRUE(runUntil(loop, [&] { return podEvents.reasons.size() == 2; }));
   EXPECT_EQ(podEvents.reasons, (Told{"WaitsForImage", "FallbackObserved"}));
   detect();
-  EXPECT_EQ(podEvents.reasons.size(), 2U) << "once";
+  EXPECT_EQ(podEvents.reasons.size(), 2U) << "they are written once";
   mode.reset();
   config::Pause order;
   order.node = {std::chrono::sys_seconds(1s), "bad release"};
@@ -68,10 +68,10 @@ TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfAFallbackThatDoesNotAnswerAnyMore) 
   ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }));
   EXPECT_EQ(podEvents.reasons[2], "FallbackUnhealthy");
   EXPECT_EQ(std::count(podEvents.reasons.begin(), podEvents.reasons.end(), "FallbackUnhealthy"), 1)
-      << "at the limit, not at each failure";
+      << "it is reported at the limit, not at each failure";
 }
 
-/// What a watcher reports with each look, such as a kernel that cannot end connections.
+/// Problems that a watcher reports at each look, such as a kernel that cannot end connections.
 TEST_F(RecoveryTest, WhatNeedsAttentionIsLoggedOnce) {
   log.reconfigure(config::LogFormat::json, config::LogLevel::warn);
   const test::CaughtLog caught;

@@ -23,7 +23,8 @@ TEST_F(RecoveryTest, APauseStartsNothingNewAndLetsRunningOnesGoOn) {
   detect("s2");
   detect("s2");
   launcher.launched[0]->die(Kind::exited, 1);
-  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; })) << "the running one restarts";
+  ASSERT_TRUE(runUntil(loop, [&] { return launcher.launched.size() == 2; }))
+      << "the running fallback restarts";
   ASSERT_EQ(recoveries->withholding().all().size(), 1U);
   const auto one = recoveries->withholding().all()[0];
   EXPECT_EQ(one.by, Withheld::By::pause);
@@ -66,14 +67,14 @@ TEST_F(RecoveryTest, ObservingDecidesAndStartsNothing) {
   EXPECT_TRUE(recoveries->withholding().all().empty());
 }
 
-/// A pod that is observed, and was decided about.
+/// An observed pod for which the decision has been made.
 struct Observed : RecoveryTest {
   Observed() { mode = config::Mode::observe; }
   void observe() {
     detect();
     ASSERT_TRUE(runUntil(loop, [&] { return countedAs(1); }));
   }
-  /// With the next look at it.
+  /// Detects the pod again at the next look.
   void detectAgain() {
     detect();
     clock.advance(loop, 1s);
@@ -106,7 +107,7 @@ TEST_F(Observed, AnotherConfigurationWithTheSameWorkloadDecidesNothingAgain) {
   ASSERT_NO_FATAL_FAILURE(observe());
   const auto told = podEvents.reasons.size();
   recoveries->reconfigure(makeConfig());
-  EXPECT_TRUE(recoveries->withholding().all().empty()) << "it may have no workload any more";
+  EXPECT_TRUE(recoveries->withholding().all().empty()) << "the pod may no longer have a workload";
   detectAgain();
   EXPECT_TRUE(countedAs(1));
   EXPECT_EQ(podEvents.reasons.size(), told);
@@ -166,7 +167,7 @@ TEST_F(RecoveryTest, ObservingTellsWhyNothingWouldHaveStarted) {
   detect();
   EXPECT_TRUE(runUntil(loop, [&] {
     return recoveries->withholding().all().at(0).wouldStartAfter.has_value();
-  })) << "a binary that was installed meanwhile counts";
+  })) << "a binary that was installed in the meantime counts";
   EXPECT_FALSE(recoveries->withholding().all()[0].refused);
   recoveries->sandboxGone("s1");
   EXPECT_TRUE(recoveries->withholding().all().empty());
