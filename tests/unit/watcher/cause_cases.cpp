@@ -35,7 +35,7 @@ std::string percent(std::string_view text, std::string_view kept) {
   return out;
 }
 
-// Shorthands for what most rows begin with. The later ones contain the earlier ones.
+// Shorthands for the beginnings of most rows. Later shorthands contain earlier ones.
 constexpr std::array kShorthands{
     std::pair{"{token}", R"({anon}Get "https://auth.example.com/token?scope=repository%3A{scope}%3Apull": )"},
     std::pair{"{anon}", "{resolve}failed to authorize: failed to fetch anonymous token: "},
@@ -53,7 +53,7 @@ constexpr std::array kShorthands{
     std::pair{"{pull}", "failed to pull and unpack image {q}: "},
 };
 
-/// The text without shorthands; the marks are left.
+/// The text with its shorthands expanded; the marks remain.
 std::string spelledOut(std::string text) {
   for (const auto& [name, meaning] : kShorthands) replaceAll(text, name, meaning);
   return text;
@@ -75,7 +75,7 @@ std::vector<CauseCase> causeCases() {
   std::ifstream in(FALLBACKD_CAUSE_CASES);
   std::vector<CauseCase> all;
   std::string line;
-  std::getline(in, line);  // the heads of the columns
+  std::getline(in, line);  // the column headings
   while (std::getline(in, line)) {
     if (line.empty() || line.front() == '#') continue;
     std::vector<std::string> cells;
@@ -108,7 +108,7 @@ std::string goQuoted(std::string_view text) {
 }
 
 std::string expand(const std::string& text, const std::string& reference, Quotes quotes) {
-  // As containerd's reference.Parse splits.
+  // containerd's reference.Parse splits like this.
   const auto slash = reference.find('/');
   const auto split = reference.find_first_of(":@", slash + 1);
   const auto host = reference.substr(0, slash);
@@ -119,7 +119,7 @@ std::string expand(const std::string& text, const std::string& reference, Quotes
   const auto authority = [&] { return "https://" + percent(host, "-_.~:[]"); };
 
   const auto out = spelledOut(text);
-  // One pass from the left: a mark inside a reference does not count. Only what the text has is made.
+  // One pass from the left: a mark inside a reference does not count. Only marks in the text are expanded.
   const std::array<std::pair<std::string_view, std::function<std::string()>>, 11> marks{{
       {"{q}", [&] { return quotes == Quotes::escaped ? goQuoted(reference) : '"' + reference + '"'; }},
       {"{ref}", [&] { return reference; }},

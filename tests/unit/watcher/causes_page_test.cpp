@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of docs/causes.md is complete: every text that the parser knows has a row of causes.tsv, every
-// row stands in the page, and the page says of each what the parser makes of it.
+// The table of docs/causes.md is complete: every text that the parser knows has a row in causes.tsv, every
+// row is on the page, and the page states the parser's result for each row.
 #include "cause_cases.hpp"
 #include "watcher/causes/texts.hpp"
 
@@ -21,7 +21,7 @@ namespace {
 struct PageRow {
   std::vector<std::string> texts;  // as quoted in the second column
   std::string cause;
-  std::vector<std::string> names;  // of rows of causes.tsv
+  std::vector<std::string> names;  // of rows in causes.tsv
   std::string line;
 };
 
@@ -63,7 +63,7 @@ std::vector<PageRow> pageRows() {
   return rows;
 }
 
-/// What stands between the names of what changes: "lookup NAME on SERVER: ..." gives "lookup", "on", ":".
+/// The parts between the placeholders: "lookup NAME on SERVER: ..." gives "lookup", "on", ":".
 std::vector<std::string> fixedParts(const std::string& text) {
   static const std::set<std::string> kChanging{"NAME", "SERVER",    "OPERATION", "METHOD", "\"URL\"", "URL",
                                                "N",    "H",         "CODE",      "D",      "R",       "T",
@@ -95,7 +95,7 @@ TEST(CausesPage, SaysOfEachRowWhatTheParserMakesOfIt) {
   for (const auto& row : rows) {
     std::vector<std::string> written;
     for (const auto& name : row.names) {
-      EXPECT_TRUE(named.insert(name).second) << name << " twice";
+      EXPECT_TRUE(named.insert(name).second) << name << " occurs twice";
       const auto found = cases.find(name);
       ASSERT_NE(found, cases.end()) << "no row " << name << " in causes.tsv: " << row.line;
       EXPECT_EQ(nameOf(causeOf(found->second, "r.example.com/shop/a:1")), row.cause) << name;
@@ -108,7 +108,7 @@ TEST(CausesPage, SaysOfEachRowWhatTheParserMakesOfIt) {
           << "no row named here has the text " << text << ": " << row.line;
     }
   }
-  for (const auto& [name, one] : cases) EXPECT_TRUE(named.contains(name)) << name << " is not in the page";
+  for (const auto& [name, one] : cases) EXPECT_TRUE(named.contains(name)) << name << " is not on the page";
 }
 
 TEST(CausesPage, EveryTextOfTheParserHasARow) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every row of causes.tsv gives its cause, and whatever reference stands in it changes nothing.
+// Every row of causes.tsv gives its cause, whatever reference it contains.
 #include "cause_cases.hpp"
 #include "watcher/causes/pull_error.hpp"
 
@@ -21,7 +21,7 @@ TEST(Causes, EveryRowOfTheTable) {
   ASSERT_GT(rows.size(), 300U);
   std::set<std::string> names;
   for (const auto& row : rows) {
-    EXPECT_TRUE(names.insert(row.name).second) << row.name << " twice";
+    EXPECT_TRUE(names.insert(row.name).second) << row.name << " occurs twice";
     EXPECT_EQ(nameOf(causeOf(row, kOrdinary)), nameOf(row.cause))
         << row.name << ": " << expand(row.text, kOrdinary);
   }
@@ -35,7 +35,7 @@ TEST(Causes, TheReferenceNeedNotBeKnown) {
   }
 }
 
-/// Words that decide when they stand where an error stands.
+/// Words that decide the cause when they occur where an error occurs.
 const std::vector<std::string> kWords{
     "connect: connection refused",
     ": dial tcp 192.0.2.66:443: connect: connection refused",
@@ -73,7 +73,8 @@ const std::vector<std::string> kWords{
     "%22%3A: EOF",
 };
 
-/// Hostile in the repository, in the tag, in the host; always of a form that containerd would split likewise.
+/// References that are hostile in the repository, the tag or the host; containerd would split all of them
+/// alike.
 std::vector<std::string> hostileReferences() {
   std::vector<std::string> all{
       "docker.io/library/nginx:latest",
@@ -94,7 +95,7 @@ std::vector<std::string> hostileReferences() {
   return all;
 }
 
-/// Whether the failure is the registry's and not perhaps that of one image alone.
+/// Whether the registry is blamed for the failure, not only one image.
 bool blamesRegistry(const CauseCase& row, const std::string& reference, Quotes quotes) {
   const auto text = expand(row.text, reference, quotes);
   return readPullError(text, reference).extent == Extent::registry;
@@ -121,7 +122,7 @@ void expectNoChange(const std::vector<CauseCase>& rows, const std::vector<std::s
       const auto cause = causeOf(row, reference, quotes);
       ASSERT_EQ(nameOf(cause), nameOf(usual)) << row.name << " with " << goQuoted(reference) << ":\n"
                                               << expand(row.text, reference, quotes);
-      // A host that no registry can have is not found again in the URL; that blames less, never more.
+      // A host that no registry can have is not found in the URL; that can only reduce the blame.
       if (escaped ? blamesEscaped : blamesBare) continue;
       ASSERT_FALSE(blamesRegistry(row, reference, quotes)) << row.name << " with " << goQuoted(reference);
     }
@@ -152,7 +153,8 @@ TEST(Causes, NoRandomReferenceChangesAnything) {
   expectNoChange(rows, references);
 }
 
-/// Where a word begins that is neither quoted nor a part of a URL: there a Go program can have put `%q`.
+/// The beginnings of words that are neither quoted nor part of a URL: a Go program can have written `%q`
+/// there.
 std::vector<std::size_t> wordStarts(const std::string& text) {
   std::vector<std::size_t> starts{0};
   bool quoted = false;
@@ -168,7 +170,7 @@ std::vector<std::size_t> wordStarts(const std::string& text) {
   return starts;
 }
 
-/// containerd's own messages hold the reference where the rows have their marks. The next version may write
+/// containerd's own messages have the reference where the rows have their marks. The next version may write
 /// it elsewhere: quoted, it must not count anywhere.
 TEST(Causes, NoQuotedReferenceAnywhereChangesAnything) {
   const auto rows = causeCases();
@@ -196,7 +198,7 @@ TEST(Causes, NoQuotedReferenceAnywhereChangesAnything) {
   EXPECT_GT(tried, 10'000U);
 }
 
-/// The same with URLs, as for layers and tokens: they are whatever a registry redirects to.
+/// The same with URLs, as for layers and tokens: a registry can redirect to any URL.
 TEST(Causes, NoUrlAnywhereChangesAnything) {
   const auto rows = causeCases();
   const std::vector<std::string> hostile{"https://eof/no-such-host?x=i/o-timeout",
@@ -235,7 +237,7 @@ TEST(Causes, WhatAServerSaysChangesNothing) {
       auto said = expand(text, kOrdinary);
       const auto header = text.find("403 WORDS") != std::string::npos ||
                           text.find("message: WORDS: auth") != std::string::npos;
-      if (header && words.find('\n') != std::string::npos) continue;  // no header holds a line break
+      if (header && words.find('\n') != std::string::npos) continue;  // headers cannot contain line breaks
       said.replace(said.find("WORDS"), 5, words);
       EXPECT_EQ(nameOf(classify({cri::PullOutcome::Kind::failed, 2, said}, kOrdinary)), "unauthorized")
           << said;
@@ -243,7 +245,7 @@ TEST(Causes, WhatAServerSaysChangesNothing) {
   }
 }
 
-/// A manifest can name any host for its layers, and a registry can redirect to any.
+/// A manifest can name any host for its layers, and a registry can redirect to any host.
 TEST(Causes, OnlyTheRegistrysOwnHostShowsThatTheRegistryIsDown) {
   struct Row {
     Extent extent;

@@ -87,7 +87,7 @@ TEST_F(CircuitsTest, AnyAnswerOfTheRegistryClosesIt) {
   circuits.failed("r", "r/a", kRefused, kNow, 10s);
   circuits.enter("r", "r/b", kNow + 10s);
   EXPECT_TRUE(circuits.succeeded("r", "r/b", kNow + 10s));
-  EXPECT_FALSE(circuits.succeeded("r", "r/b", kNow + 10s)) << "closed already";
+  EXPECT_FALSE(circuits.succeeded("r", "r/b", kNow + 10s)) << "the circuit is already closed";
 }
 
 TEST_F(CircuitsTest, WhatSaysNothingAboutTheRegistryLeavesItAsItWas) {
@@ -113,7 +113,7 @@ TEST(CircuitsLimits, WhatIsClosedOrOldestIsForgotten) {
   circuits.failed("c", "c/1", kRefused, kNow + 1s, 1h);
   EXPECT_TRUE(circuits.known("a", "a/1", kNow + 2s)) << "b was closed";
   circuits.failed("d", "d/1", kRefused, kNow + 2s, 1h);
-  EXPECT_FALSE(circuits.known("a", "a/1", kNow + 3s)) << "the oldest";
+  EXPECT_FALSE(circuits.known("a", "a/1", kNow + 3s)) << "the oldest was dropped";
   EXPECT_TRUE(circuits.known("c", "c/1", kNow + 3s));
   EXPECT_EQ(circuits.hosts(kNow + 4s).size(), 2U);
   for (const auto* image : {"d/2", "d/3", "d/4"}) circuits.failed("d", image, kMissing, kNow + 3s, 1h);
@@ -124,14 +124,14 @@ TEST(CircuitsLimits, WhatIsClosedOrOldestIsForgotten) {
 TEST_F(CircuitsTest, WhatFailedAMomentAgoIsRecentUntilItIsDueAgain) {
   EXPECT_FALSE(circuits.recent("r", "r/a:1", kNow));
   circuits.failed("r", "r/a:1\nfile", kBadGateway, kNow, 10s);
-  ASSERT_TRUE(circuits.recent("r", "r/a:1", kNow + 9s)) << "whoever's credentials they were";
+  ASSERT_TRUE(circuits.recent("r", "r/a:1", kNow + 9s)) << "whichever credentials failed";
   EXPECT_EQ(circuits.recent("r", "r/a:1", kNow + 9s)->cause, Cause::server_error);
-  EXPECT_FALSE(circuits.recent("r", "r/a:10", kNow + 9s)) << "another image";
-  EXPECT_FALSE(circuits.recent("r", "r/a:1", kNow + 10s)) << "it is due: somebody has to find out";
+  EXPECT_FALSE(circuits.recent("r", "r/a:10", kNow + 9s)) << "a different image";
+  EXPECT_FALSE(circuits.recent("r", "r/a:1", kNow + 10s)) << "the next probe is due";
   circuits.failed("r", "r/b:1\n", kRefused, kNow, 10s);
   EXPECT_TRUE(circuits.recent("r", "r/c:1", kNow + 9s)) << "the whole registry";
   ASSERT_FALSE(circuits.enter("r", "r/c:1\n", kNow + 11s));
-  EXPECT_FALSE(circuits.recent("r", "r/c:1", kNow + 11s)) << "it is being found out";
+  EXPECT_FALSE(circuits.recent("r", "r/c:1", kNow + 11s)) << "a probe is under way";
 }
 
 }  // namespace

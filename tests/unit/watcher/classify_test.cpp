@@ -13,7 +13,7 @@ struct Row {
   std::optional<Cause> expected;
 };
 
-// Texts as containerd 1.6, 1.7 and 2.x write them around the words that count.
+// Texts of containerd 1.6, 1.7 and 2.x around the words that decide.
 const Row kRows[] = {
     {"refused", 2,
      "failed to pull and unpack image \"r:1/a:1\": failed to resolve reference \"r:1/a:1\": failed to do "
@@ -91,7 +91,8 @@ TEST(Classify, EveryCauseByItsText) {
   }
 }
 
-// containerd 1.x tells the failure of the first host it asked, whatever the registry said after it.
+// containerd 1.x reports the failure of the first host that it queried, whatever the registry answered
+// afterwards.
 TEST(Classify, NobodyAtTheMirrorsAddressIsNotAnOutageOfTheRegistry) {
   const auto causeOf = [](const std::string& host, const std::string& end) {
     const cri::PullOutcome outcome{cri::PullOutcome::Kind::failed, 2,
@@ -103,7 +104,7 @@ TEST(Classify, NobodyAtTheMirrorsAddressIsNotAnOutageOfTheRegistry) {
   };
   const std::string refused = "dial tcp 127.0.0.1:478: connect: connection refused";
   EXPECT_EQ(causeOf("127.0.0.1:478", refused), Cause::unknown);
-  EXPECT_EQ(causeOf("127.0.0.1:478", "EOF"), Cause::unknown) << "the daemon ended amid a request";
+  EXPECT_EQ(causeOf("127.0.0.1:478", "EOF"), Cause::unknown) << "the daemon ended during a request";
   EXPECT_EQ(causeOf("[::1]:9478", "dial tcp [::1]:9478: connect: connection refused"), Cause::unknown);
   EXPECT_EQ(causeOf("127.0.0.1:479", "dial tcp 127.0.0.1:479: connect: connection refused"),
             Cause::unreachable);

@@ -57,7 +57,7 @@ struct CredentialProvidersTest : testing::Test {
                             found.push_back(std::move(one));
                           });
   }
-  /// Asks and waits.
+  /// Requests credentials and waits for them.
   FoundCredentials get(const std::string& reference) {
     const auto before = found.size();
     ask(reference);
@@ -106,13 +106,14 @@ TEST_F(CredentialProvidersTest, OnlyProgramsThatServeTheImageAreRun) {
 
 TEST_F(CredentialProvidersTest, TheFirstOfTheFileThatHasCredentialsCounts) {
   EXPECT_EQ(passwordOf("both.x/a:1"), "one");
-  EXPECT_EQ(runs.size(), 2U) << "they are asked at the same time";
+  EXPECT_EQ(runs.size(), 2U) << "both programs run at the same time";
   outcomes["first"] = answer("Image", "");
   EXPECT_EQ(passwordOf("both.x/b:1"), "two");
   outcomes["first"] = fail(Stage::detection, Reason::exited, "first exited with 1");
   const auto third = get("both.x/c:1");
   EXPECT_EQ(third.credentials->password, "two");
-  EXPECT_NE(third.trouble.find("first exited with 1"), std::string::npos) << "it is told nevertheless";
+  EXPECT_NE(third.trouble.find("first exited with 1"), std::string::npos)
+      << "the failure is reported nevertheless";
 }
 
 TEST_F(CredentialProvidersTest, AnAnswerIsKeptForWhatItServes) {
@@ -164,7 +165,7 @@ TEST_F(CredentialProvidersTest, AnAnswerForOneImageIsNotTakenForAnother) {
   EXPECT_EQ(passwordOf("r.x/a:1"), "one");
   Gate opens(loop);
   gate = &opens;
-  // It changes its mind: the two that share a run need one each.
+  // The answer's scope changes: the two callers that share a run need one run each.
   outcomes["first"] = answer("Image", "own", "0s");
   ask("r.x/a:1");
   ask("r.x/b:1");
@@ -185,7 +186,7 @@ TEST_F(CredentialProvidersTest, OnlyOneCallerWaitsForAProgramThatHangsAndNotForL
   EXPECT_EQ(first.trouble,
             "credential provider \"first\": no answer within 50ms; the image is pulled without its "
             "credentials");
-  // From now on there is nothing to wait for, and no second program is started.
+  // Later callers do not wait, and no second program is started.
   providers.waitAtMost(1h);
   for (int i = 0; i < 20; ++i) EXPECT_FALSE(get("r.x/b" + std::to_string(i) + ":1").credentials);
   EXPECT_EQ(runs.size(), 1U);
@@ -199,7 +200,7 @@ TEST_F(CredentialProvidersTest, OnlyOneCallerWaitsForAProgramThatHangsAndNotForL
   EXPECT_EQ(passwordOf("r.x/c:1"), "one");
 }
 
-/// Images for which it was not started while it was late are asked for later.
+/// The program is run later for the images that were requested while it was late.
 TEST_F(CredentialProvidersTest, OneThatWasLateIsAskedAgainOnceItHasAnswered) {
   outcomes["first"] = answer("Image", "", "0s");
   Gate slow(loop);
@@ -214,7 +215,8 @@ TEST_F(CredentialProvidersTest, OneThatWasLateIsAskedAgainOnceItHasAnswered) {
   slow.open();
   ASSERT_TRUE(runUntil(loop, [&] { return providers.counts().given == 1; }));
   opens.open();
-  ASSERT_TRUE(runUntil(loop, [&] { return found.size() == 2; })) << "waits for a run that was never begun";
+  ASSERT_TRUE(runUntil(loop, [&] { return found.size() == 2; }))
+      << "a caller waits for a run that never began";
   ASSERT_TRUE(found[1].credentials) << found[1].trouble;
   EXPECT_EQ(found[1].credentials->password, "two");
 }
@@ -246,7 +248,7 @@ TEST_F(CredentialProvidersTest, EveryWayToFailIsReportedAndCounted) {
   outcomes["first"] = std::string("{}");
   EXPECT_NE(get("r.x/a:1").trouble.find("its answer is not a CredentialProviderResponse"), std::string::npos);
   outcomes["first"] = answer("Image", "", "0s");
-  EXPECT_EQ(get("r.x/a:1").trouble, "") << "it may well have none";
+  EXPECT_EQ(get("r.x/a:1").trouble, "") << "having no credentials is not a failure";
   const auto& counts = providers.counts();
   EXPECT_EQ(counts.failed, 1U);
   EXPECT_EQ(counts.timedOut, 1U);

@@ -79,7 +79,7 @@ TEST(Credentials, DockersCredentialHelpersAreRefusedWithAReason) {
   const auto ofOthers = parseCredentials(
       R"({"auths": {"r.x": {"password": "p"}}, "credsStore": "d", "credHelpers": {"q.x": "e"}})", kImage,
       "f");
-  ASSERT_TRUE(ofOthers && *ofOthers) << "what stands in the file needs no helper";
+  ASSERT_TRUE(ofOthers && *ofOthers) << "credentials in the file need no helper";
   EXPECT_EQ((*ofOthers)->password, "p");
 }
 

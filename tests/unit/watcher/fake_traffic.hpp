@@ -33,13 +33,14 @@ class FakeTraffic final : public watcher::Traffic {
     return proxyAddresses;
   }
 
-  std::function<bool(const sys::TcpConnection&)> ends;  // false: it is gone; unset: see cannotEnd
-  Reason cannotEnd = Reason::not_found;                 // of the process
-  std::optional<Reason> refusal;                        // of each connection, although canEnd()
+  std::function<bool(const sys::TcpConnection&)>
+      ends;                              // false: the connection no longer exists; unset: see cannotEnd
+  Reason cannotEnd = Reason::not_found;  // of the process
+  std::optional<Reason> refusal;         // for each connection, although canEnd() succeeds
   std::function<void()> onRefused;
   std::set<std::string> proxyAddresses;
   bool hidesProxies = false;
-  std::function<sys::TcpConnections()> onReceived;  // unset: nothing can be seen
+  std::function<sys::TcpConnections()> onReceived;  // unset: connections cannot be read
 };
 
 }  // namespace fallbackd::test

@@ -49,7 +49,7 @@ TEST(StalledPulls, WhatOneNamespaceAloneFoundBlocksNobodyElsewhere) {
   auto elsewhere = stalledPullOf("r.other/a:1", "cart", kPodStart, "cart");
   elsewhere.registry = "r.other";
   pulls.add({"s3", "main"}, elsewhere);
-  EXPECT_EQ(blockingPull(pulls, {"shop", "r.x/web:1"}), nullptr) << "each speaks of another registry";
+  EXPECT_EQ(blockingPull(pulls, {"shop", "r.x/web:1"}), nullptr) << "they are about different registries";
   pulls.add({"s4", "main"}, stalledPullOf("r.silent/c:1", "cart", kPodStart, "cart"));
   EXPECT_NE(blockingPull(pulls, {"shop", "r.x/web:1"}), nullptr)
       << "two namespaces found the same registry silent";
@@ -75,8 +75,7 @@ TEST(StalledPulls, AContainerThatNeedsNoPullWaitsForThoseOfItsOwnPodOnly) {
   EXPECT_NE(blockingPull(pulls, {"shop", "r.x/web:1", "s1"}), nullptr);
 }
 
-/// Pulls of kubelet were measured 0, 15, 43 and 92 s after the sandbox: at the first sync after each
-/// back-off.
+/// kubelet was measured to pull 0, 15, 43 and 92 s after the sandbox: at the first sync after each back-off.
 TEST(BackOff, IsKnownWhereKubeletCannotHavePulledSince) {
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart), kPodStart + 10s);
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 9s), kPodStart + 10s);
@@ -84,19 +83,21 @@ TEST(BackOff, IsKnownWhereKubeletCannotHavePulledSince) {
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 65s), kPodStart + 70s);
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 140s), kPodStart + 150s);
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 250s), kPodStart + 310s);
-  EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 500s), kPodStart + 610s) << "300 s at most";
+  EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 500s), kPodStart + 610s) << "the limit is 300 s";
   EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 800s), kPodStart + 910s);
 }
 
 TEST(BackOff, IsNotKnownWhereTheNextPullMayHaveCome) {
-  EXPECT_EQ(backOffUntil(kPodStart, kPodStart - 1s), std::nullopt) << "before kubelet could pull at all";
+  EXPECT_EQ(backOffUntil(kPodStart, kPodStart - 1s), std::nullopt)
+      << "the failure was before kubelet could pull";
   for (const auto seconds : {10s, 15s, 25s, 30s, 43s, 71s, 92s, 151s, 200s, 311s, 380s}) {
     EXPECT_EQ(backOffUntil(kPodStart, kPodStart + seconds), std::nullopt) << seconds.count();
   }
-  EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 24h), std::nullopt) << "by then it may be at any point";
+  EXPECT_EQ(backOffUntil(kPodStart, kPodStart + 24h), std::nullopt)
+      << "by then kubelet may be at any point of its back-off";
 }
 
-/// However kubelet's loop is delayed, it does not pull before the time that is returned.
+/// Whatever the delay of kubelet's loop, kubelet does not pull before the returned time.
 TEST(BackOff, HoldsForEveryDelayOfKubeletsLoop) {
   for (const auto delay : {0s, 1s, 5s, 11s, 15s}) {
     std::vector<Stamp> attempts{kPodStart};

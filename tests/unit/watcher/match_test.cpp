@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an annotated pod gets from workloads that the configuration has for other pods.
+// What an annotated pod gets from the configuration's workloads for other pods.
 #include "watcher/match.hpp"
 
 #include "config/drill.hpp"
@@ -9,7 +9,7 @@
 namespace fallbackd::watcher {
 namespace {
 
-/// A workload of every namespace, with permissions that no other binary may get.
+/// A workload for every namespace, with permissions that no other binary may get.
 config::Workload privileged() {
   config::Workload workload;
   workload.name = "checkout";
@@ -68,7 +68,7 @@ TEST_F(MatchTest, AnotherVersionOfTheWorkloadsBinaryRunsAsTheWorkloadDoes) {
 }
 
 TEST_F(MatchTest, ThePodOfADrillIsCoveredByNothingElse) {
-  config->workloads[0].match.labels.clear();  // of each pod of the namespace
+  config->workloads[0].match.labels.clear();  // matches each pod of the namespace
   const auto drilled = config::withDrill(config, {"checkout", "shop", "checkout-drill"});
   ASSERT_TRUE(drilled);
   sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods whose images containerd can get from the node although their registry is down.
+// Pods with images that containerd can get from the node although their registry is down.
 #include "watcher_fixture.hpp"
 
 #include <set>

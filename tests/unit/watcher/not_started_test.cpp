@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images that are on the node while their containers do not come: what is acted on, and what is only seen.
+// Containers that do not come although their images are on the node: what is acted on, and what is only
+// reported.
 #include "fake_runtime.hpp"
 #include "fake_traffic.hpp"
 #include "recording_listener.hpp"
@@ -34,7 +35,7 @@ config::Workload appWorkload(const std::string& app, const std::string& image) {
   return workload;
 }
 
-/// "checkout", whose image can be pulled, and "cart", whose registry is silent.
+/// "checkout" has an image that can be pulled, "cart" a registry that is silent.
 struct NotStarted : testing::Test {
   NotStarted() {
     runtime.events = &events;
@@ -125,7 +126,7 @@ TEST_F(NotStarted, WithoutAKnownReasonItIsReportedAndNotActedOn) {
   EXPECT_THAT(waiting->text, HasSubstr("nothing is known to hold kubelet up"));
 }
 
-/// Kubelet's pull began with its pod, however late we got to know that it had stalled.
+/// kubelet's pull began with its pod, however late the daemon learnt that it had stalled.
 TEST_F(NotStarted, AStallThatIsKnownLaterIsTakenIntoAccountAtOnce) {
   config->workloads[1].detection.stallTimeout = config->workloads[1].detection.responseTimeout = 200ms;
   start();
@@ -136,7 +137,8 @@ TEST_F(NotStarted, AStallThatIsKnownLaterIsTakenIntoAccountAtOnce) {
   ASSERT_TRUE(detects("s1", Cause::not_started));
 }
 
-/// It was overdue when nothing held kubelet up: kubelet refuses it, and does so after any other pod's pull.
+/// The container was overdue when nothing held kubelet up: kubelet refuses it, also after any other pod's
+/// pull.
 TEST_F(NotStarted, WhatWasOverdueBeforeAnotherPullBeganIsRefusedAndStaysSo) {
   for (const auto policy : {config::PullPolicy::if_not_present, config::PullPolicy::always}) {
     config->workloads[0].detection.pullPolicy = policy;
@@ -151,10 +153,10 @@ TEST_F(NotStarted, WhatWasOverdueBeforeAnotherPullBeganIsRefusedAndStaysSo) {
   ASSERT_TRUE(detects("hung", Cause::timeout));
   settle();
   for (const auto* id : {"refused0", "refused1"}) {
-    EXPECT_EQ(seen.firstOf(id), nullptr) << id << ": a fallback of a container that kubelet refuses";
+    EXPECT_EQ(seen.firstOf(id), nullptr) << id << ": no fallback for a container that kubelet refuses";
   }
   addPod("s1", "checkout");
-  ASSERT_TRUE(detects("s1", Cause::not_started)) << "a new one is held up";
+  ASSERT_TRUE(detects("s1", Cause::not_started)) << "a new container is held up";
 }
 
 TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndOnlyReported) {
@@ -167,7 +169,7 @@ TEST_F(NotStarted, WhenTheOtherPullMovesItIsReleasedAndOnlyReported) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.released.empty(); }));
   EXPECT_EQ(seen.released, std::vector<std::string>{"s1/main"});
   settle();
-  EXPECT_EQ(seen.released.size(), 1U) << "once";
+  EXPECT_EQ(seen.released.size(), 1U) << "it is released once";
   EXPECT_EQ(waitingIn("s1")->state, Waiting::State::not_started);
   EXPECT_FALSE(waitingIn("s1")->heldUp);
 }
@@ -195,7 +197,7 @@ TEST_F(NotStarted, AContainerThatComesInTimeIsNotMissed) {
   EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
-/// Kubelet asks whether the image is there before it queues for a pull: another pod's pull does not hold it
+/// kubelet checks whether the image is present before it queues a pull: another pod's pull does not hold it
 /// up.
 TEST_F(NotStarted, WhatWasThereBeforeKubeletAskedWaitsForNoPullOfAnotherPod) {
   runtime.images.insert(kReadyImage);
@@ -229,7 +231,7 @@ TEST_F(NotStarted, AlwaysPullsWhatIsThereToo) {
   ASSERT_TRUE(detects("s1", Cause::not_started));
 }
 
-/// Kubelet may have refused it for days.
+/// kubelet may have refused it for days.
 TEST_F(NotStarted, APodThatWasThereBeforeUsIsReportedAndNotActedOn) {
   for (const auto policy : {config::PullPolicy::if_not_present, config::PullPolicy::always}) {
     config->workloads[0].detection.pullPolicy = policy;
@@ -268,7 +270,7 @@ TEST_F(NotStarted, TheFirstLookCountsEvenIfItTakesNoTime) {
   EXPECT_EQ(waitingIn("s1")->state, Waiting::State::never_pulled);
   addPod("hung2", "cart");
   ASSERT_TRUE(detects("hung2", Cause::timeout));
-  EXPECT_EQ(waitingIn("hung2")->state, Waiting::State::failed) << "known from the circuit";
+  EXPECT_EQ(waitingIn("hung2")->state, Waiting::State::failed) << "the circuit knows the failure";
 }
 
 TEST_F(NotStarted, StartsNothingIfItIsNotATrigger) {
@@ -285,7 +287,8 @@ TEST_F(NotStarted, StartsNothingIfItIsNotATrigger) {
   EXPECT_EQ(seen.firstOf("s1"), nullptr);
 }
 
-/// What ran once is not held up by a pull alone (a crash loop), and a Job's work is not done twice.
+/// A container that ran once is not held up by a pull alone (a crash loop), and a Job's work must not run
+/// twice.
 TEST_F(NotStarted, AContainerThatWasThereBeforeIsNotReplaced) {
   config->workloads[0].restart.policy = config::RestartPolicy::never;
   start();
@@ -349,11 +352,11 @@ TEST_F(NotStarted, ANewConfigurationForgetsNotSinceWhenAPullHasStalled) {
   const auto changed = std::make_shared<config::Config>(*config);
   changed->workloads[0].detection.triggers = defaultTriggers();
   watcher.reconfigure(changed);
-  ASSERT_TRUE(detects("s1", Cause::not_started)) << "kubelet is behind it for as long as before";
+  ASSERT_TRUE(detects("s1", Cause::not_started)) << "kubelet is still behind the same pull";
   EXPECT_EQ(std::get<StalledPull>(*waitingIn("s1")->heldUp).since, since);
 }
 
-// Kubelet's back-off
+// kubelet's back-off
 
 constexpr const char* kRefusedText =
     "failed to pull and unpack image: dial tcp 127.0.0.1:1: connect: connection refused";
@@ -405,7 +408,7 @@ TEST_F(BackingOff, IsNotKnownAfterAFailureThatKubeletNeedNotHaveHad) {
   addPod("s1", "checkout");
   ASSERT_TRUE(reaches("s1", Waiting::State::undecided));
   comesBack();
-  EXPECT_FALSE(isHeldUp()) << "kubelet has a password perhaps";
+  EXPECT_FALSE(isHeldUp()) << "kubelet may have a password";
 }
 
 TEST_F(BackingOff, IsNotKnownOfAPodThatWasThereBeforeUs) {
@@ -446,7 +449,7 @@ TEST_F(HostileHold, AnAnnotatedImageThatHangsStartsNothingElsewhere) {
   ASSERT_TRUE(reaches("s1", Waiting::State::not_started));
   settle();
   EXPECT_EQ(seen.firstOf("s1"), nullptr) << seen.firstOf("s1")->text;
-  runtime.images.clear();  // so that this pod's image comes after it
+  runtime.images.clear();  // so that this pod's image arrives later than the pod
   addPod("own", "checkout", "evil");
   ASSERT_TRUE(detects("own", Cause::not_started)) << "in its own namespace it counts";
   EXPECT_EQ(seen.firstOf("s1"), nullptr);

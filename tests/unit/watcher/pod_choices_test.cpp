@@ -110,7 +110,7 @@ TEST_F(CoveringTest, ABinaryThatIsListedByNameIsForItsNamespacesAlone) {
   config->podAnnotations = {{"shop", "cart"}, {{"checkout", {"cart", "bank"}}}};
   const auto refused = cover({{kBinaryKey + "main", "checkout@2"}});
   EXPECT_EQ(refused.refused, 1U);
-  EXPECT_EQ(refused.workloads.at(0)->binary.version, "1") << "the configuration's own stays";
+  EXPECT_EQ(refused.workloads.at(0)->binary.version, "1") << "the configuration's own workload stays";
   ASSERT_EQ(refused.troubles.size(), 1U);
   EXPECT_NE(refused.troubles[0].find("may not be chosen in namespace shop"), std::string::npos);
   EXPECT_EQ(cover({{kBinaryKey + "other", "web@2"}, {kImageKey + "other", "r.x/web:2"}}).refused, 0U);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of pods and containers, without a runtime.
+// The view of pods and containers, without a runtime.
 #include "watcher/pod_view.hpp"
 
 #include "watcher/gone.hpp"
@@ -32,7 +32,7 @@ cri::Sandbox makeSandbox(const std::string& id, const std::string& uid = "uid") 
   return one;
 }
 
-/// As kubelet creates them.
+/// A container like those that kubelet creates.
 cri::Container makeContainer(const std::string& id, const std::string& sandboxId, const std::string& name,
                              const std::string& uid = "uid") {
   cri::Container one;
@@ -109,7 +109,8 @@ TEST_F(PodViewTest, OfTooManyLabelsThoseThatWorkloadsChooseByAreKept) {
   status.sandbox = one;
   view.setStatus("s1", status, at(2s));
   ASSERT_TRUE(view.at("s1").status);
-  EXPECT_EQ(view.at("s1").status->sandbox.labels, kept) << "a second copy of them";
+  EXPECT_EQ(view.at("s1").status->sandbox.labels, kept)
+      << "the status must not keep a second copy of the others";
 }
 
 TEST_F(PodViewTest, OnlyKubeletsContainersCountAndEachOnce) {
@@ -168,15 +169,16 @@ TEST_F(PodViewTest, WhatAnEventAnnouncedIsNotMissingUntilItCanHaveBeenMade) {
   view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
   EXPECT_THAT(view.missingSandboxes({at(10s), {}, {}}), IsEmpty());
   EXPECT_THAT(view.missingSandboxes({at(12s), {}, {}}), ElementsAre("s1"));
-  EXPECT_THAT(view.missingSandboxes({at(2s), {}, {"s1"}}), ElementsAre("s1")) << "it was made, and has ended";
-  EXPECT_THAT(view.missingSandboxes({at(2s), {}, {}, 0s}), ElementsAre("s1")) << "it is not being made";
+  EXPECT_THAT(view.missingSandboxes({at(2s), {}, {"s1"}}), ElementsAre("s1"))
+      << "it was created and has ended";
+  EXPECT_THAT(view.missingSandboxes({at(2s), {}, {}, 0s}), ElementsAre("s1")) << "it is not being created";
   view.addContainer("s1", makeContainer("c1", "s1", "web"), at(2s));
   EXPECT_THAT(view.missingContainers("s1", {}, at(11s)), IsEmpty());
   EXPECT_THAT(view.missingContainers("s1", {"c1"}, at(13s)), IsEmpty());
   EXPECT_THAT(view.missingContainers("s1", {}, at(13s)), ElementsAre("c1"));
 }
 
-/// CRI calls it ready between the question for a list and the answer's arrival here.
+/// The sandbox becomes ready after the list was requested and before the list arrives.
 TEST_F(PodViewTest, AListFromBeforeASandboxWasReadyDoesNotDropIt) {
   view.addSandbox(makeSandbox("s1"), at(1s), at(1s));
   cri::SandboxStatus status;
@@ -192,7 +194,7 @@ TEST(Gone, KeepsAnIdWhileALaterListStillHasIt) {
   Gone gone;
   gone.add("s1", Stamp(2s));
   gone.listed({}, Stamp(1s));
-  EXPECT_TRUE(gone.contains("s1")) << "this list was asked for before";
+  EXPECT_TRUE(gone.contains("s1")) << "this list was requested before";
   gone.listed({"s1"}, Stamp(3s));
   EXPECT_TRUE(gone.contains("s1"));
   gone.listed({"s2"}, Stamp(4s));
@@ -223,7 +225,7 @@ TEST_F(PodViewTest, AContainerWaitsSinceItsTurnCame) {
     view.addContainer("s1", makeContainer(name, "s1", name), at(2s));
   }
   view.containerExited("other", 0, at(9s));
-  EXPECT_EQ(view.waitingSince("s1", workload), at(1s)) << "it does not wait for the other one";
+  EXPECT_EQ(view.waitingSince("s1", workload), at(1s)) << "it does not wait for the other container";
   view.containerExited("migrate", 1, at(4s));
   EXPECT_EQ(view.waitingSince("s1", workload), at(1s)) << "kubelet tries it again";
   view.containerExited("migrate", 0, at(6s));

@@ -21,7 +21,7 @@ struct ProberTest : testing::Test {
   void ask(const std::string& reference, std::chrono::nanoseconds stallTimeout = 1h) {
     ask(reference, {}, "shop", stallTimeout);
   }
-  /// For an image that only an annotation of a pod of the namespace names.
+  /// Probes an image that only an annotation of a pod in the namespace names.
   void askChosen(const std::string& reference, const std::string& podNamespace) {
     ask(reference, podNamespace, podNamespace, 1h);
   }
@@ -119,7 +119,7 @@ TEST_F(ProberTest, AnImageWhoseLayersAreOnADeadHostDoesNotSpeakForItsRegistry) {
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 4; }));
   ask("r.x/e:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 5; }));
-  EXPECT_EQ(verdicts[4].cause, Cause::unreachable) << "known: the registry itself cannot be reached";
+  EXPECT_EQ(verdicts[4].cause, Cause::unreachable) << "the registry itself is known to be unreachable";
   EXPECT_FALSE(runtime.pulls.contains("r.x/e:1"));
 }
 
@@ -136,7 +136,7 @@ TEST_F(ProberTest, CredentialsTravelAlongAndUnreadableOnesAreReported) {
   ask("two.x/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
   EXPECT_FALSE(runtime.lastCredentials);
-  EXPECT_EQ(verdicts[1].cause, Cause::unreachable) << "an outage is one without a password, too";
+  EXPECT_EQ(verdicts[1].cause, Cause::unreachable) << "an outage counts even without a password";
   EXPECT_NE(verdicts[1].trouble.find("missing.json"), std::string::npos);
 }
 
@@ -146,7 +146,7 @@ TEST_F(ProberTest, AFloodOfOneNamespaceKeepsNobodyElseWaiting) {
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
   prober.reconfigure(8, 1h);
   for (int i = 0; i < 1500; ++i) askChosen("silent" + std::to_string(i) + ".x/a:1", "evil");
-  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 2; })) << "half of those that are not kept";
+  ASSERT_TRUE(runUntil(loop, [&] { return prober.pullsSent() == 2; })) << "half of the unreserved places";
   loop.restart();
   loop.poll();
   EXPECT_EQ(prober.pullsSent(), 2U);
@@ -165,7 +165,7 @@ TEST_F(ProberTest, TheSameImageIsAskedForByEachNamespaceForItself) {
   for (int i = 0; i < 9; ++i) askChosen("r.x/a" + std::to_string(i) + ":1", "evil");
   ask("r.x/a8:1");
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.pulls["r.x/a8:1"] == 1; }))
-      << "it does not wait behind them";
+      << "it must not wait behind them";
   gate.open();
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 10; }));
 }
@@ -212,7 +212,7 @@ TEST_F(ProberTest, PullsThatNobodyWaitsForAnyMoreAreNotBegun) {
   EXPECT_TRUE(runtime.pulls.contains("silent500.x/a:1"));
   ask("silent501.x/a:1", "evil", "evil", 1h);
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 2; }));
-  EXPECT_EQ(verdicts[1].kind, Verdict::Kind::failed) << "it may still be asked";
+  EXPECT_EQ(verdicts[1].kind, Verdict::Kind::failed) << "the image may still be probed";
 }
 
 TEST_F(ProberTest, WhatANamespaceFindsCountsForItAlone) {
@@ -293,7 +293,7 @@ TEST_F(ProberTest, ANewPullThatSucceedsEndsTheOneThatLingers) {
   runtime.pullGate = nullptr;
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
   while (verdicts.back().kind != Verdict::Kind::pulled) {
-    clock.advance(loop, 1ms);  // until it may be asked again
+    clock.advance(loop, 1ms);  // until it may be probed again
     ask("r.x/a:1", 1h);
     const auto answers = verdicts.size();
     ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() > answers; }));
@@ -302,7 +302,7 @@ TEST_F(ProberTest, ANewPullThatSucceedsEndsTheOneThatLingers) {
   EXPECT_EQ(prober.lingering(), 0U);
 }
 
-/// A registry that takes its time with each answer is asked with more patience afterwards.
+/// A registry that answers slowly gets a longer limit afterwards.
 TEST_F(ProberTest, WhatIsUsualForARegistryRaisesItsLimit) {
   Gate gate(loop);
   runtime.pullGate = &gate;
@@ -397,7 +397,7 @@ TEST_F(ProberTest, ADownloadThatStopsMovingIsATimeout) {
   EXPECT_GT(runtime.ingestLooks, 8);
 }
 
-/// One layer of ours under way, of which containerd has written nothing yet.
+/// One of our layers is under way, and containerd has not written any of it yet.
 struct UnderWayTest : ProberTest {
   UnderWayTest() {
     runtime.pullGate = &gate;

@@ -48,7 +48,7 @@ TEST(Progress, AManifestThatWasAnothersHidesNothingOnceItIsThere) {
   Progress progress("shop/app");
   const Contents olderImageOfOurs = kManifestOfOurs;
   progress.look(olderImageOfOurs, {});
-  EXPECT_TRUE(progress.look(olderImageOfOurs, {{"manifest-sha256:x", 0, 500}})) << "might be ours";
+  EXPECT_TRUE(progress.look(olderImageOfOurs, {{"manifest-sha256:x", 0, 500}})) << "it might be ours";
   EXPECT_TRUE(progress.look(olderImageOfOurs, {}));
   EXPECT_FALSE(progress.look(olderImageOfOurs, {}));
   EXPECT_FALSE(progress.storing());
@@ -61,7 +61,7 @@ TEST(Progress, OnlyWhatComesForUsIsDelivered) {
   ours.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}});
   EXPECT_TRUE(ours.delivered());
 
-  // Another pull's, or a leftover, of a layer that turns out to be ours as well.
+  // An ingest of another pull, or a leftover, of a layer that turns out to be ours, too.
   Progress foreign("shop/app");
   foreign.look({}, {{"layer-sha256:layer", 500, 1000}});
   foreign.look(kManifestOfOurs, {{"layer-sha256:layer", 500, 1000}});

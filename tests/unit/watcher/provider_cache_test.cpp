@@ -34,7 +34,7 @@ TEST_F(ProviderCacheTest, AnImageIsItsRepository) {
   add(CacheKeyType::image, "r.x/a:1", 1h);
   EXPECT_EQ(find("r.x/a:2"), latest);
   EXPECT_EQ(find("r.x/b:1"), nullptr);
-  EXPECT_EQ(find("r.x/a:1", "q"), nullptr) << "another provider's";
+  EXPECT_EQ(find("r.x/a:1", "q"), nullptr) << "a different provider's answer";
 }
 
 TEST_F(ProviderCacheTest, ARegistryIsItsHostWithPort) {
@@ -82,7 +82,7 @@ TEST_F(ProviderCacheTest, IsBounded) {
     add(CacheKeyType::image, "r.x/a" + std::to_string(i) + ":1", 1h + std::chrono::seconds(i));
   }
   EXPECT_EQ(cache.size(), ProviderCache::kMaxAnswers);
-  EXPECT_EQ(find("r.x/short:1"), nullptr) << "what ends first goes first";
+  EXPECT_EQ(find("r.x/short:1"), nullptr) << "the answer that expires first is dropped first";
   EXPECT_EQ(find("r.x/a" + std::to_string(2 * ProviderCache::kMaxAnswers - 1) + ":1"), latest);
 }
 

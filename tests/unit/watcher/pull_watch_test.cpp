@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 using sys::TcpConnection;
 using sys::TcpConnections;
 
-/// A pull that began at 0 s; times are handed in.
+/// A pull that began at 0 s; the test passes in all times.
 struct PullWatchTest : testing::Test {
   static Stamp at(std::chrono::milliseconds time) { return Stamp{} + 1h + time; }
   static Wall::time_point wall(std::chrono::milliseconds time) { return Wall::time_point(20000h) + time; }
@@ -23,7 +23,7 @@ struct PullWatchTest : testing::Test {
     one.peer = peer;
     return one;
   }
-  /// Its request was acknowledged, and so much time ago something was sent.
+  /// A connection with an acknowledged request; the last data was sent `since` ago.
   static TcpConnection silent(std::chrono::milliseconds since, const std::string& peer = "192.0.2.1:5000") {
     TcpConnection one;
     one.acknowledged = 300;
@@ -76,8 +76,8 @@ TEST_F(PullWatchTest, AnAnswerHasTheResponseTimeout) {
 TEST_F(PullWatchTest, SlowAnswersOneAfterTheOtherStartNothing) {
   look(100ms, {{7, silent(100ms)}});
   look(1400ms, {{7, silent(1400ms)}});
-  look(2800ms, {{7, answered(500, 1300ms)}});  // at 1.5 s, and asked again
-  look(4400ms, {{7, answered(900, 1400ms)}});  // at 3 s
+  look(2800ms, {{7, answered(500, 1300ms)}});  // answered at 1.5 s, and a new request was sent
+  look(4400ms, {{7, answered(900, 1400ms)}});  // answered at 3 s
   EXPECT_FALSE(watch.stalled(at(5900ms)));
   EXPECT_GE(watch.slowestAnswer(), 1400ms);
   EXPECT_LE(watch.slowestAnswer(), 1700ms);
@@ -119,7 +119,7 @@ TEST_F(PullWatchTest, ALayerThatStallsIsKnownFromItsLastByteHoweverFewLooksThere
   EXPECT_EQ(watch.stalled(at(3300ms)), 3s);
 }
 
-/// The looks are 250 ms apart; the limit counts from what happened between them.
+/// The looks are 250 ms apart; the limit counts from the event between them.
 TEST_F(PullWatchTest, ASilenceBehindAnAnswerIsKnownFromThatAnswer) {
   contents.clear();
   look(0ms, {{7, answered(500, 0ms)}});
@@ -175,7 +175,7 @@ TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressManifestsOfOtherPullsHideNo
 TEST_F(PullWatchTest, TheStoreMustHaveBeenAskedLateEnough) {
   look(100ms, {{7, silent(90ms)}});
   watch.sawConnections(TcpConnections{{7, silent(3500ms)}}, at(3510ms));
-  EXPECT_FALSE(watch.stalled(at(3510ms))) << "it may be that only the store moved";
+  EXPECT_FALSE(watch.stalled(at(3510ms))) << "possibly only the store changed";
 }
 
 TEST_F(PullWatchTest, WhereTheReferenceNamesAnAddressOnlyItsConnectionsCount) {

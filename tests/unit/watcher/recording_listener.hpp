@@ -34,7 +34,7 @@ struct RecordingListener final : watcher::Listener {
     if (isUp) ++connections;
   }
 
-  /// The first detection in the sandbox; null if there is none.
+  /// The first detection in the sandbox, or null.
   [[nodiscard]] const watcher::Detection* firstOf(const std::string& sandbox) const {
     const auto found = std::find_if(detections.begin(), detections.end(),
                                     [&](const auto& one) { return one.sandbox.id == sandbox; });

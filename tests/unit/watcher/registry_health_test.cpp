@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For whom a verdict about a registry counts.
+// The scope in which a verdict about a registry counts.
 #include "watcher/registry_health.hpp"
 
 #include <algorithm>
@@ -73,13 +73,13 @@ TEST_F(RegistryHealthTest, TwoNamespacesThatCannotReachTheLayersOfOneImageBlameT
   fail(kShop, "r/a", deadStore);
   EXPECT_FALSE(known(kNode));
   fail(kNode, "r/a", deadStore);
-  EXPECT_FALSE(known(kThird)) << "nor for the node";
+  EXPECT_FALSE(known(kThird)) << "the node's own failure blames only the image, too";
 }
 
 TEST_F(RegistryHealthTest, WhatTwoFoundHoldsUntilOneFindsOtherwise) {
   fail(kEvil, "r/a");
   fail(kShop, "r/a");
-  EXPECT_FALSE(health.enter(kShop, "r", "r/a", kBegin + 10s)) << "it asks again after the pause";
+  EXPECT_FALSE(health.enter(kShop, "r", "r/a", kBegin + 10s)) << "it probes again after the pause";
   EXPECT_TRUE(known(kNode, kBegin + 10s)) << "the others wait for the answer";
   EXPECT_TRUE(health.succeeded(kShop, "r", "r/a", kBegin + 11s));
   EXPECT_FALSE(known(kNode, kBegin + 11s));
@@ -97,11 +97,11 @@ TEST_F(RegistryHealthTest, WhatTwoFoundIsForgottenWhenTheyStopAsking) {
 
 TEST_F(RegistryHealthTest, WhetherAHostStillFailsIsNotKnownOnceNobodyAsks) {
   fail(kNode, "r/a");
-  EXPECT_EQ(host(kBegin + 69s).state, State::open) << "those who wait may be waiting for their turn";
+  EXPECT_EQ(host(kBegin + 69s).state, State::open) << "waiting callers may be waiting for their turn";
   EXPECT_EQ(host(kBegin + 70s).state, State::half_open);
   EXPECT_EQ(host(kBegin + 1h).state, State::half_open);
   EXPECT_EQ(host(kBegin + 1h).failure.cause, Cause::unreachable);
-  EXPECT_FALSE(health.enter(kNode, "r", "r/a", kBegin + 1h)) << "the next one asks, as before";
+  EXPECT_FALSE(health.enter(kNode, "r", "r/a", kBegin + 1h)) << "the next caller probes, as before";
   fail(kNode, "r/a", kRefusal, kBegin + 1h);
   EXPECT_EQ(host(kBegin + 1h).state, State::open);
   EXPECT_EQ(host(kBegin + 1h).since, kBegin);
@@ -112,7 +112,8 @@ TEST_F(RegistryHealthTest, ANamespaceThatDoesNotAskAnyMoreIsNotListed) {
   EXPECT_EQ(host(kBegin + 69s).namespaces, std::vector<std::string>{"evil"});
   EXPECT_TRUE(host(kBegin + 1h).namespaces.empty());
   EXPECT_FALSE(health.enter(kEvil, "r", "r/a", kBegin + 1h));
-  EXPECT_EQ(host(kBegin + 1h).namespaces, std::vector<std::string>{"evil"}) << "until it has its answer";
+  EXPECT_EQ(host(kBegin + 1h).namespaces, std::vector<std::string>{"evil"})
+      << "it is listed until it has its answer";
 }
 
 TEST_F(RegistryHealthTest, WhatTwoNamespacesFindShowsThoughTheNodeDoesNotAsk) {
@@ -126,10 +127,10 @@ TEST_F(RegistryHealthTest, WhatTwoNamespacesFindShowsThoughTheNodeDoesNotAsk) {
 
 TEST_F(RegistryHealthTest, ANamespaceClosesNoCircuitOfTheNode) {
   fail(kNode, "r/a");
-  EXPECT_FALSE(health.enter(kEvil, "r", "r/evil", kBegin + 10s)) << "it may ask";
+  EXPECT_FALSE(health.enter(kEvil, "r", "r/evil", kBegin + 10s)) << "it may probe";
   EXPECT_FALSE(health.succeeded(kEvil, "r", "r/evil", kBegin + 10s));
   EXPECT_EQ(host(kBegin + 10s).state, State::open);
-  EXPECT_FALSE(health.enter(kNode, "r", "r/b", kBegin + 10s)) << "nor does it take the node's question";
+  EXPECT_FALSE(health.enter(kNode, "r", "r/b", kBegin + 10s)) << "it must not take the node's turn to probe";
   EXPECT_TRUE(health.succeeded(kNode, "r", "r/b", kBegin + 10s));
 }
 
@@ -137,12 +138,12 @@ TEST_F(RegistryHealthTest, AnAnswerTakesTheAccusationBack) {
   fail(kEvil, "r/a");
   fail(kEvil, "r/b", kNoSuchImage, kBegin + 1s);
   fail(kShop, "r/a", kRefusal, kBegin + 2s);
-  EXPECT_FALSE(known(kNode, kBegin + 2s)) << "only one of them still says so";
+  EXPECT_FALSE(known(kNode, kBegin + 2s)) << "only one of the two accusations is left";
 }
 
 TEST_F(RegistryHealthTest, TheFailureOfOneImageIsNotThatOfAnotherScope) {
   fail(kNode, "r/a", kNoSuchImage);
-  EXPECT_FALSE(health.known(kShop, "r", "r/a", kBegin)) << "asked with other credentials";
+  EXPECT_FALSE(health.known(kShop, "r", "r/a", kBegin)) << "probed with different credentials";
   EXPECT_TRUE(health.known(kNode, "r", "r/a", kBegin));
 }
 
@@ -163,7 +164,7 @@ TEST_F(RegistryHealthTest, ANamespaceAccusesSoManyHostsAndForgetsTheOldest) {
   EXPECT_FALSE(known(kNode, kBegin + 2s)) << "only one of the two accusations is kept";
 }
 
-/// Namespaces come and go for as long as the node lives.
+/// Namespaces come and go during the node's life.
 TEST_F(RegistryHealthTest, SoManyNamespacesAreKnownAndThatWhichAskedFirstIsForgotten) {
   for (std::size_t i = 0; i <= RegistryHealth::kMaxNamespaces; ++i)
     fail("preview-" + std::to_string(i), "r/a", kRefusal, kBegin + i * 1us);

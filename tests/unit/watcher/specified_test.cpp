@@ -43,7 +43,7 @@ struct Specified : testing::Test {
       config->workloads.push_back(workload);
     }
   }
-  /// The version of the workload that is chosen for a pod of this image, and whether the pod asks for it.
+  /// The version of the workload that is chosen for a pod with this image, and whether the pod requests it.
   std::string chosen(const std::string& image) {
     const auto spec = podOf(image);
     covering = workloadsFor(config, sandbox, &spec);
@@ -201,7 +201,7 @@ TEST_F(SpecifiedWatcher, TheSameSpecificationAgainDisturbsNothing) {
   const auto before = watcher.waitingContainers().at(0).state;
   watcher.specChanged("");
   EXPECT_EQ(watcher.waitingContainers().at(0).state, before);
-  EXPECT_EQ(specs.asked.size(), asked) << "what was just told is not asked for again";
+  EXPECT_EQ(specs.asked.size(), asked) << "a specification that was just reported is not requested again";
 }
 
 TEST_F(SpecifiedWatcher, TheSpecificationOfAPodOfAnotherNameIsNotItsOwn) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which connections are ended: the decision.
+// The decision which connections are ended.
 #include "watcher/unstick.hpp"
 
 #include <gmock/gmock.h>
@@ -15,7 +15,7 @@ using testing::UnorderedElementsAre;
 
 constexpr const char* kDead = "192.0.2.1:5000";
 
-/// Times are handed in; the registry is dead from the beginning.
+/// The test passes in all times; the registry is dead from the beginning.
 struct UnstickTest : testing::Test {
   UnstickTest() { registries["r.x"] = {{kDead}, {1s, 3s}, at(1h)}; }
   static Stamp at(std::chrono::nanoseconds time) { return later(Stamp{} + 24h, time); }
@@ -27,7 +27,7 @@ struct UnstickTest : testing::Test {
     one.cookie = cookie;
     return one;
   }
-  /// Its request was acknowledged, and so much time ago something was sent.
+  /// A connection with an acknowledged request; the last data was sent `since` ago.
   static TcpConnection silent(std::uint64_t cookie, std::chrono::milliseconds since,
                               const std::string& peer = kDead) {
     TcpConnection one;
@@ -49,7 +49,7 @@ struct UnstickTest : testing::Test {
     for (const auto& one : all) now[one.cookie + 1000] = one;
     connections.look(now, at(time));
   }
-  /// The cookies of those that are ended.
+  /// The cookies of the connections that are to be ended.
   std::vector<std::uint64_t> due(std::chrono::nanoseconds time) {
     std::vector<std::uint64_t> cookies;
     const auto decision = decide(connections, registries, spared, at(time));
@@ -90,14 +90,14 @@ TEST_F(UnstickTest, APeerThatAcknowledgesNothingHasVanished) {
   one.acknowledged = 1;
   one.unacknowledged = 300;
   look(0s, {one});
-  // The kernel sends it again and again, and counts that as sent.
+  // The kernel retransmits the data, and counts that as sent.
   one.sinceSent = 10ms;
   look(900ms, {one});
   EXPECT_THAT(due(1s), ElementsAre(1));
 }
 
 TEST_F(UnstickTest, WhateverMovesIsNotTouched) {
-  // 20 KB/s, one that containerd is slow to read, and one on which a request was just sent.
+  // A download at 20 KB/s, a connection that containerd reads slowly, and one with a request just sent.
   for (int i = 0; i <= 100; ++i) {
     const auto now = i * 100ms;
     auto unread = answered(2, 5000, std::chrono::milliseconds(now));

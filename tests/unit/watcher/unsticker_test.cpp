@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stalled pulls are ended: the prober and its unsticker, with a containerd whose connections the test makes.
+// The prober and its unsticker end stalled pulls, with a containerd whose connections the test creates.
 #include "watcher/unsticker.hpp"
 
 #include "fake_runtime.hpp"
@@ -28,15 +28,15 @@ struct NodeMirror final : NodeImages {
   bool byNode = false;
 };
 
-/// A containerd that connects to the hosts of an image one after the other; all of them accept and stay
-/// silent. Ending a connection makes its pull turn to the next host, and after the last one fail.
+/// A containerd that connects to an image's hosts one after the other; all of them accept and stay silent.
+/// When a connection is ended, its pull goes on to the next host, and fails after the last one.
 struct UnstickerTest : testing::Test {
   struct Connection {
     std::uint64_t cookie = 0;
     std::string peer;
     Stamp made;
-    std::string image;     // whose pull; empty: nobody's of ours
-    std::size_t host = 0;  // of hosts
+    std::string image;     // the pull that it belongs to; empty: none of ours
+    std::size_t host = 0;  // index into hosts
   };
 
   UnstickerTest() {
@@ -44,7 +44,7 @@ struct UnstickerTest : testing::Test {
     traffic.ends = [this](const sys::TcpConnection& one) { return end(one.cookie); };
     prober.unsticker().onUnstuck([this](const Unstuck& one) { told.push_back(one); });
   }
-  /// A connection that is not of our pulls.
+  /// Creates a connection that does not belong to our pulls.
   std::uint64_t connect(const std::string& peer) {
     connections.push_back({++lastCookie, peer, clock.now(), {}, 0});
     return lastCookie;
@@ -53,7 +53,7 @@ struct UnstickerTest : testing::Test {
     return std::any_of(connections.begin(), connections.end(),
                        [&](const auto& one) { return one.cookie == cookie; });
   }
-  /// Returns when the pull has begun.
+  /// Starts a probe; returns when its pull has begun.
   void ask(const std::string& image, Scope scope = {}) {
     const auto before = prober.pullsSent();
     Question question{*ImageReference::parse(image), {}, 1s, std::move(scope), "shop"};
@@ -93,7 +93,7 @@ struct UnstickerTest : testing::Test {
   sys::TcpConnections received() {
     for (const auto& [image, pulls] : runtime.pulls) {
       if (pulls == pullsSeen[image]) continue;
-      // Another pull: the one before was cancelled.
+      // A new pull: the previous pull was cancelled.
       std::erase_if(connections, [&](const auto& one) { return one.image == image; });
       pullsSeen[image] = pulls;
       if (!hosts.empty()) connections.push_back({++lastCookie, hosts.front(), clock.now(), image, 0});
@@ -146,7 +146,7 @@ TEST_F(UnstickerTest, EachMirrorIsFoundAndCostsOneTimeout) {
   hosts = {"192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443"};
   ask("r.x/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
-  // kubelet's pull, which turns to the next mirror whenever its connection ends.
+  // kubelet's pull goes on to the next mirror whenever its connection ends.
   for (const auto& host : hosts) {
     const auto kubelets = connect(host);
     clock.advance(loop, 3500ms);
@@ -155,7 +155,7 @@ TEST_F(UnstickerTest, EachMirrorIsFoundAndCostsOneTimeout) {
 }
 
 TEST_F(UnstickerTest, AMirrorThatOurPullPassedIsStillDeadForKubelets) {
-  runtime.outcomeOf["r.x/a:1"] = {cri::PullOutcome::Kind::pulled, 0, ""};  // by the next host
+  runtime.outcomeOf["r.x/a:1"] = {cri::PullOutcome::Kind::pulled, 0, ""};  // from the next host
   ask("r.x/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   const auto kubelets = connect("192.0.2.1:443");
@@ -173,18 +173,18 @@ TEST_F(UnstickerTest, WhatTheNodeAnswersToAFurtherPullSaysNothingAboutTheRegistr
     node.byNode = byNode;
     hosts = {byNode ? "192.0.2.1:443" : "192.0.2.2:443"};
     const std::string image = byNode ? "r.x/a:1" : "r.y/a:1";
-    runtime.outcomeOf[image] = {cri::PullOutcome::Kind::pulled, 0, ""};  // by the next host
+    runtime.outcomeOf[image] = {cri::PullOutcome::Kind::pulled, 0, ""};  // from the next host
     verdicts.clear();
     ask(image);
     ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
     ASSERT_EQ(verdicts[0].cause, Cause::timeout);
     clock.advance(loop, 2500ms);
-    ASSERT_TRUE(runtime.images.contains(image)) << "the further pull has ended";
+    ASSERT_TRUE(runtime.images.contains(image)) << "the second pull has ended";
     EXPECT_EQ(prober.recentFailure(*ImageReference::parse(image)).has_value(), byNode);
   }
 }
 
-/// A pull from elsewhere that is slow to begin, at the same time as the dead registry is probed.
+/// A pull from a different registry begins slowly while the dead registry is probed.
 TEST_F(UnstickerTest, ASilentConnectionToAnAddressThatOurPullDoesNotUseIsNotTouched) {
   ask("r.x/a:1");
   const auto slow = connect("192.0.2.7:443");
@@ -194,7 +194,7 @@ TEST_F(UnstickerTest, ASilentConnectionToAnAddressThatOurPullDoesNotUseIsNotTouc
 }
 
 TEST_F(UnstickerTest, WithoutAConnectionNothingIsEnded) {
-  hosts.clear();  // its name is not resolved
+  hosts.clear();  // the registry's name does not resolve
   ask("r.x/a:1");
   const auto slow = connect("192.0.2.7:443");
   clock.advance(loop, 20s);
@@ -233,7 +233,7 @@ TEST_F(UnstickerTest, SwitchedOffNothingIsEnded) {
   clock.advance(loop, 20s);
   EXPECT_TRUE(isOpen(kubelets));
   EXPECT_EQ(prober.unsticker().state(), Unsticker::State::off);
-  EXPECT_EQ(prober.lingering(), 1U) << "as without it";
+  EXPECT_EQ(prober.lingering(), 1U) << "as without the unsticker";
 }
 
 TEST_F(UnstickerTest, WithoutThePrivilegeTheStateSaysSo) {
@@ -258,11 +258,11 @@ TEST_F(UnstickerTest, AKernelThatCannotEndConnectionsLeavesEverythingAsItWas) {
   EXPECT_TRUE(isOpen(kubelets));
   EXPECT_EQ(prober.unsticker().state(), Unsticker::State::not_supported);
   EXPECT_EQ(toString(prober.unsticker().state()), "not supported");
-  EXPECT_THAT(told, IsEmpty()) << "no connection is tried";
-  EXPECT_EQ(prober.lingering(), 1U) << "as without it";
+  EXPECT_THAT(told, IsEmpty()) << "it must not try to end any connection";
+  EXPECT_EQ(prober.lingering(), 1U) << "as without the unsticker";
 }
 
-/// Kernels before 6.x say of a connection in TIME_WAIT that they cannot end it.
+/// Kernels before 6.x refuse to end a connection in TIME_WAIT.
 TEST_F(UnstickerTest, OneConnectionThatTheKernelCannotEndIsNotTheKernel) {
   ask("192.0.2.1:443/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
@@ -334,11 +334,11 @@ TEST_F(UnstickerTest, AnOldVerdictEndsNothing) {
   EXPECT_TRUE(isOpen(kubelets));
 }
 
-/// Slow is not dead: the next probe pull of our own is left alone, and heals what it finds.
+/// Slow is not dead: our own next probe pull is left alone, and its answer clears the verdict.
 TEST_F(UnstickerTest, OurNextPullIsGivenTimeWhileKubeletsIsEnded) {
   ask("192.0.2.1:443/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
-  clock.advance(loop, 13s);  // until it may be asked again
+  clock.advance(loop, 13s);  // until it may be probed again
   ask("192.0.2.1:443/a:1");
   clock.advance(loop, 1s);
   const auto own = lastCookie;
@@ -351,7 +351,7 @@ TEST_F(UnstickerTest, OurNextPullIsGivenTimeWhileKubeletsIsEnded) {
   runtime.outcomeOf["192.0.2.1:443/a:1"] = {cri::PullOutcome::Kind::pulled, 0, ""};
   gates.at("192.0.2.1:443/a:1")->open();
   ASSERT_TRUE(runUntil(loop, [&] { return prober.lingering() == 0; }));
-  EXPECT_FALSE(prober.unsticker().knows("192.0.2.1:443")) << "it answered";
+  EXPECT_FALSE(prober.unsticker().knows("192.0.2.1:443")) << "the registry answered";
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 namespace fallbackd::watcher {
 namespace {
 
-/// The status, its readers and the status page compare these words.
+/// The status, its readers and the status page rely on these words.
 TEST(Waiting, TheNamesOfItsStatesStayAsTheyAre) {
   using Waits = Waiting::State;
   EXPECT_EQ(toString(Waits::asking), "asking");

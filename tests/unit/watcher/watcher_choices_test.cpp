@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods that choose their binaries and images, and whose credentials their probe pulls get.
+// Pods that choose their binaries and images, and the credentials that their probe pulls get.
 #include "sys/file.hpp"
 #include "temp_folder.hpp"
 #include "watcher_fixture.hpp"
@@ -14,7 +14,7 @@ namespace {
 
 using Kind = cri::Event::Kind;
 
-/// A node whose pods of "shop" and "evil" may choose, with a password for r.x.
+/// A node on which pods of "shop" and "evil" may choose, with a password for r.x.
 struct ChoosingTest : WatcherTest {
   ChoosingTest() {
     changed = std::make_shared<config::Config>(*config);
@@ -135,7 +135,7 @@ TEST_F(ProviderTest, A401WithoutThePasswordSpeaksForTheNamespaceAlone) {
   runtime.addSandbox("s2", "shop", "checkout");
   events.send(Kind::task_started, "s2");
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.contains("r.x/checkout:1"); }));
-  EXPECT_EQ(runtime.lastCredentials->password, "given") << "it asked for itself, with the password";
+  EXPECT_EQ(runtime.lastCredentials->password, "given") << "it probed for itself, with the password";
 }
 
 TEST_F(ProviderTest, WhatIsWrongWithOneIsReportedAndShown) {
@@ -144,7 +144,7 @@ TEST_F(ProviderTest, WhatIsWrongWithOneIsReportedAndShown) {
   runtime.addSandbox("s1", "shop", "checkout");
   start();
   ASSERT_TRUE(pulled("r.x/checkout:1"));
-  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); })) << "an outage is still one";
+  ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); })) << "it is still an outage";
   ASSERT_FALSE(seen.troubles.empty());
   EXPECT_EQ(seen.troubles[0], "credentials of workload checkout: credential provider \"p\": p exited with 1");
   EXPECT_EQ(watcher.waitingContainers().at(0).trouble, "credential provider \"p\": p exited with 1");
@@ -180,7 +180,7 @@ TEST_F(ChoosingTest, WhatIsLearnedOfAnAnnotatedImageStartsNothingElsewhere) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   runtime.addSandbox("s2", "shop", "checkout");
   events.send(Kind::task_started, "s2");
-  ASSERT_TRUE(pulled("r.x/checkout:1")) << "it is asked, not known to fail";
+  ASSERT_TRUE(pulled("r.x/checkout:1")) << "it is probed, not known to fail";
   settle();
   for (const auto& detection : seen.detections) EXPECT_EQ(detection.sandbox.id, "s1");
 }
@@ -206,7 +206,7 @@ TEST_F(ChoosingTest, WhatIsSeenWithoutThePasswordDecidesNothingForThoseThatHaveI
   ASSERT_TRUE(runUntil(loop, [&] { return seen.detections.size() >= 2; }));
   EXPECT_FALSE(runtime.lastCredentials);
   EXPECT_EQ(watcher.registries().at(0).state, Circuits::State::closed)
-      << "a pod without a password opened the circuit of those that have it";
+      << "a pod without the password opened the circuit of pods that have it";
   runtime.outcomeOf.clear();
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
   runtime.pulls.clear();
@@ -228,7 +228,7 @@ TEST_F(ChoosingTest, OfAThousandNamesAFewWait) {
   start();
   EXPECT_EQ(watcher.waiting(), kMaxChosenContainers);
   EXPECT_EQ(watcher.ignoredAnnotations().cutOff, 1000U - kMaxChosenContainers);
-  EXPECT_TRUE(watcher.pods().at(0).sandbox.annotations.empty()) << "they are not kept";
+  EXPECT_TRUE(watcher.pods().at(0).sandbox.annotations.empty()) << "annotations are not kept";
 }
 
 TEST_F(ChoosingTest, ANamespaceHasALimitOverAllItsPodsAndGetsTheRoomBack) {
@@ -258,7 +258,7 @@ TEST_F(ChoosingTest, MoreLabelsThanThereIsMemoryForAreNotKept) {
     runtime.sandboxes["s1"].sandbox.labels["label" + std::to_string(i)] = std::string(60, 'x');
   }
   start();
-  EXPECT_EQ(watcher.waiting(), 1U) << "those that workloads choose by are";
+  EXPECT_EQ(watcher.waiting(), 1U) << "the labels that workloads match are kept";
   EXPECT_EQ(watcher.pods().at(0).sandbox.labels, (cri::Labels{{"app", "checkout"}}));
 }
 

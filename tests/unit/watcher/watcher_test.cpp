@@ -33,7 +33,7 @@ TEST_F(WatcherTest, ADetectionBringsTheStatusOfTheSandboxOnceItIsReady) {
 }
 
 TEST_F(WatcherTest, ADrillTakesTheImageOfItsPodAsRefusedAndAsksNoRegistry) {
-  runtime.images = {"r.x/checkout:1"};  // real pods start from it
+  runtime.images = {"r.x/checkout:1"};  // real pods use it
   for (const char* id : {"real", "drill"}) runtime.addSandbox(id, "shop", "checkout");
   runtime.sandboxes.at("drill").sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
   runtime.sandboxes.at("drill").sandbox.podName = "checkout-drill";
@@ -50,7 +50,7 @@ TEST_F(WatcherTest, ADrillTakesTheImageOfItsPodAsRefusedAndAsksNoRegistry) {
   EXPECT_TRUE(config::isDrill(*seen.detections[0].workload));
   EXPECT_TRUE(runtime.pulls.empty());
   EXPECT_EQ(seen.probes, 0);
-  EXPECT_TRUE(watcher.registries().empty()) << "what is known of the registry stays as it is";
+  EXPECT_TRUE(watcher.registries().empty()) << "the drill must not change what is known of the registry";
 
   watcher.reconfigure(config);
   seen.detections.clear();
@@ -103,7 +103,7 @@ TEST_F(WatcherTest, AnImageThatIsKnownByItsIdOnlyIsNamedByItsTags) {
   EXPECT_EQ(skew.same, 2U);
   EXPECT_EQ(skew.other, 1U);
   EXPECT_EQ(skew.unknown, 2U);
-  EXPECT_EQ(runtime.tagQuestions, 4) << "once for each image";
+  EXPECT_EQ(runtime.tagQuestions, 4) << "one query for each image";
 }
 
 config::ConfigPtr listingEachHour() {
@@ -115,7 +115,7 @@ struct RarelyListed : WatcherTest {
   RarelyListed() : WatcherTest(listingEachHour()) { runtime.addSandbox("s1", "shop", "checkout"); }
 };
 
-/// Containerd answers slowly what only a metric asks for.
+/// containerd is slow to answer queries that only a metric needs.
 struct SlowAboutTags : RarelyListed {
   SlowAboutTags() {
     runs("c-slow", "sha256:slow");
@@ -145,7 +145,7 @@ struct SlowAboutTags : RarelyListed {
 TEST_F(SlowAboutTags, APodThatWaitsIsAttendedBeforeTheyAreKnown) {
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return seen.firstOf("s1") != nullptr; }));
-  EXPECT_TRUE(watcher.runningContainers().empty()) << "they are counted once they are known";
+  EXPECT_TRUE(watcher.runningContainers().empty()) << "containers are counted once their tags are known";
   slow.open();
   ASSERT_TRUE(runUntil(loop, [&] { return skew().same == 1; }));
 }
@@ -161,7 +161,7 @@ TEST_F(SlowAboutTags, TheContainerOfAPodIsReportedBeforeTheyAreKnown) {
 
 TEST_F(SlowAboutTags, APodThatWaitsIsAttendedBeforeTheSandboxImageIsLookedFor) {
   runtime.presenceGate = &slow;
-  runtime.storeSilent = true;  // the lists alone
+  runtime.storeSilent = true;  // only the lists are available
   tasks.spawn(watcher.run());
   clock.advance(loop, 1s);
   EXPECT_TRUE(seen.up);
@@ -182,7 +182,7 @@ TEST_F(SlowAboutTags, AListThatComesMeanwhileDoesNotAskAgain) {
 
 TEST_F(SlowAboutTags, AfterAWhileWhatIsKnownIsCountedAndKept) {
   runs("c-known", "sha256:known");
-  runs("c-untold", "sha256:untold");  // asked for last: in the order of their names
+  runs("c-untold", "sha256:untold");  // queried last: the order is by name
   start();
   clock.advance(loop, 31s);
   EXPECT_EQ(skew().same, 1U);
@@ -191,7 +191,7 @@ TEST_F(SlowAboutTags, AfterAWhileWhatIsKnownIsCountedAndKept) {
   slow.open();
   listAgain();
   ASSERT_TRUE(runUntil(loop, [&] { return skew().same == 3; }));
-  EXPECT_EQ(runtime.tagQuestions, 4) << "one is known";
+  EXPECT_EQ(runtime.tagQuestions, 4) << "one image's tags are already known";
 }
 
 TEST_F(SlowAboutTags, AContainerThatIsDeletedMeanwhileIsNotCounted) {
@@ -214,8 +214,8 @@ TEST_F(WatcherTest, ANewSandboxIsFoundByItsEvent) {
   EXPECT_EQ(seen.detections[0].sandbox.podUid, "uid-s1");
 }
 
-/// Its pause process started before the subscription, and RunPodSandbox returns after the list: there is no
-/// event any more, and CRI does not know it yet.
+/// The sandbox's pause process started before the subscription, and RunPodSandbox returns after the list: its
+/// event is missed, and CRI does not know it yet.
 TEST_F(RarelyListed, ASandboxThatIsMadeAroundTheFirstListIsFoundSoon) {
   runtime.beingMade = {"s1"};
   start();
@@ -236,7 +236,7 @@ TEST_F(RarelyListed, ASandboxWhoseCreationFailsIsForgotten) {
   EXPECT_EQ(watcher.waiting(), 0U);
 }
 
-/// A drill detects without asking anybody: the container has to be known before that.
+/// A drill detects without a probe: the container must be known before that.
 TEST_F(RarelyListed, AContainerThatIsMadeAroundTheFirstListIsNotReplaced) {
   runtime.sandboxes.at("s1").sandbox.labels = {{"fallbackd.io/drill", "checkout-drill"}};
   runtime.sandboxes.at("s1").sandbox.podName = "checkout-drill";
@@ -285,7 +285,7 @@ TEST_F(RarelyListed, WithoutTheStoreTheListsAreEnough) {
   EXPECT_NE(seen.troubles[0].find("the store"), std::string::npos);
 }
 
-/// Its end was in the stream that broke.
+/// The event of its end was in the broken stream.
 TEST_F(RarelyListed, ALaterConnectionDropsWhatAnEventAnnouncedAndIsGone) {
   start();
   for (const char* id : {"removed", "stopped"}) {
@@ -298,14 +298,14 @@ TEST_F(RarelyListed, ALaterConnectionDropsWhatAnEventAnnouncedAndIsGone) {
   events.breakStream();
   ASSERT_TRUE(runUntil(loop, [&] { return seen.connections == 2; }));
   EXPECT_THAT(seen.gone, UnorderedElementsAre("removed", "stopped"));
-  EXPECT_EQ(watcher.waiting(), 1U) << "s1";
+  EXPECT_EQ(watcher.waiting(), 1U) << "only s1 waits";
 }
 
 TEST_F(WatcherTest, AListBringsNothingBackThatHasEnded) {
   runtime.addSandbox("s1", "shop", "checkout");
   start();
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
-  events.send(Kind::task_exited, "s1");  // CRI hears of it later
+  events.send(Kind::task_exited, "s1");  // CRI learns of it later
   ASSERT_TRUE(runUntil(loop, [&] { return watcher.waiting() == 0; }));
   seen.detections.clear();
   settle();
@@ -319,7 +319,7 @@ TEST_F(WatcherTest, AListBringsNoContainerBackThatWasDeleted) {
   start();
   settle();
   EXPECT_TRUE(seen.detections.empty());
-  events.send(Kind::container_deleted, "c1");  // CRI hears of it later
+  events.send(Kind::container_deleted, "c1");  // CRI learns of it later
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   settle();
   EXPECT_EQ(seen.created.size(), 1U);
@@ -396,7 +396,7 @@ TEST_F(WatcherTest, AContainerThatSomebodyElseMadeDoesNotEndTheWait) {
   runtime.addForeignContainer("debug", "s1", "main");
   events.send(Kind::container_created, "debug");
   events.send(Kind::task_started, "debug");
-  // Kubelet's labels alone are copied easily; without its hash kubelet would not take it for its own either.
+  // kubelet's labels alone are easily copied; without its hash, kubelet itself would not adopt the container.
   auto& copied = runtime.addContainer("copied", "s1", "main");
   copied.annotations.clear();
   events.send(Kind::container_created, "copied");
@@ -423,7 +423,7 @@ TEST_F(WatcherTest, AStandInDoesNotEndTheWait) {
   runtime.startContainer("stand-in");
   events.send(Kind::task_started, "stand-in");
   settle();
-  EXPECT_TRUE(seen.created.empty()) << "by its event, and in the next lists";
+  EXPECT_TRUE(seen.created.empty()) << "neither its event nor the next lists may end the wait";
   EXPECT_TRUE(seen.started.empty());
   EXPECT_EQ(watcher.waiting(), 1U);
 }
@@ -483,7 +483,7 @@ TEST_F(WatcherTest, TheEndOfTheOutageBringsTheImage) {
   ASSERT_TRUE(runUntil(loop, [&] { return runtime.images.contains("r.x/checkout:1"); }));
   const auto pulls = runtime.pulls["r.x/checkout:1"];
   settle();
-  EXPECT_EQ(runtime.pulls["r.x/checkout:1"], pulls) << "what is there is not pulled again";
+  EXPECT_EQ(runtime.pulls["r.x/checkout:1"], pulls) << "a present image is not pulled again";
 }
 
 TEST_F(WatcherTest, ANewConfigurationCoversPodsThatAlreadyWait) {
@@ -585,8 +585,8 @@ TEST_F(WatcherTest, InitContainersThatEndedBeforeTheDaemonCame) {
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
 }
 
-/// The pod of a drill, which waits for the answer whether an init container has succeeded that a webhook put
-/// into it.
+/// A drill's pod with an init container that a webhook added: it waits for the answer whether that container
+/// has succeeded.
 struct DrillThatAsks : WatcherTest {
   DrillThatAsks() {
     auto changed = std::make_shared<config::Config>(*config);
@@ -611,7 +611,7 @@ struct DrillThatAsks : WatcherTest {
     ASSERT_TRUE(runUntil(loop, [&] { return runtime.exitQuestions == 1; }));
     ASSERT_TRUE(seen.detections.empty());
   }
-  /// The answer is on its way when the event is handled.
+  /// Sends the event while the answer is on its way.
   void answerDuring(Kind kind, const std::string& id) {
     events.send(kind, id);
     answer.open();
@@ -641,7 +641,7 @@ TEST_F(DrillThatAsks, AContainerThatIsMadeBeforeAnAnswerArrivesIsNotDetected) {
   EXPECT_TRUE(seen.detections.empty());
 }
 
-/// The parameter: how many turns of the loop a failed pull's end is ahead of the container's event.
+/// The parameter is the number of loop turns between the end of a failed pull and the container's event.
 struct PullThatEnds : WatcherTest, testing::WithParamInterface<int> {};
 
 TEST_P(PullThatEnds, AContainerThatIsMadeBeforeTheVerdictArrivesIsNotDetected) {
@@ -687,7 +687,7 @@ TEST_F(WatcherTest, AMissingPauseImageIsReported) {
   EXPECT_EQ(seen.pauseImages[0], "registry.k8s.io/pause:3.6 missing");
 }
 
-/// It was built without CONFIG_INET_DIAG_DESTROY.
+/// A kernel without CONFIG_INET_DIAG_DESTROY.
 TEST_F(WatcherTest, AKernelThatEndsNoConnectionsIsReportedAndAHangingPullIsDetectedAllTheSame) {
   traffic.cannotEnd = Reason::unavailable;
   test::Gate silence(loop);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs run by a worker: real ones, short shell scripts.
+// A worker runs real programs, which are short shell scripts.
 #include "workers/program.hpp"
 
 #include "base/clock.hpp"
@@ -142,7 +142,7 @@ TEST_F(ProgramTest, AHangingOneIsKilledWithAllItsChildren) {
   pid_t child = 0;
   std::ifstream(pids) >> child;
   ASSERT_GT(child, 0);
-  // Init, or whichever process adopts it, reaps it.
+  // Init, or a different process that adopts it, reaps it.
   const auto ended = [&] {
     std::ifstream stat("/proc/" + std::to_string(child) + "/stat");
     std::string number, name, state;
@@ -195,7 +195,7 @@ TEST_F(ProgramTest, AProgramThatOthersCanReplaceIsNotRun) {
   program.folder = home + "/bin";
   EXPECT_EQ(run(program).value_or(""), "good");
   ASSERT_EQ(::chown(home.c_str(), 65534, 65534), 0);
-  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "its owner can rename bin";
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "the folder's owner can rename bin";
   // Nor through a link.
   std::filesystem::create_symlink(home + "/bin", top + "/bin");
   program.folder = top + "/bin";
@@ -205,9 +205,9 @@ TEST_F(ProgramTest, AProgramThatOthersCanReplaceIsNotRun) {
   ASSERT_EQ(::chmod(home.c_str(), 0777), 0);
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner);
   ASSERT_EQ(::chmod(home.c_str(), 01777), 0);
-  EXPECT_EQ(run(program).value_or(""), "good") << "in a sticky folder nobody can rename root's files";
+  EXPECT_EQ(run(program).value_or(""), "good") << "in a sticky folder only root can rename root's files";
   ASSERT_EQ(::lchown((top + "/bin").c_str(), 65534, 65534), 0);
-  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "a link of another user";
+  EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_owner) << "the link belongs to a different user";
 }
 
 TEST_F(ProgramTest, ALinkToItselfEnds) {
@@ -217,7 +217,7 @@ TEST_F(ProgramTest, ALinkToItselfEnds) {
   EXPECT_EQ(reasonOf(run(program)), Reason::unsafe_path);
 }
 
-/// It decides with which arguments and environment (LD_PRELOAD) the program runs.
+/// The file decides with which arguments and environment (LD_PRELOAD) the program runs.
 TEST_F(ProgramTest, AFileThatOthersCanWriteIsIgnored) {
   auto program = make("printf good");
   program.config = folder.write("config.yaml", "kind: CredentialProviderConfig");
