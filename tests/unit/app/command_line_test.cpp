@@ -97,7 +97,7 @@ TEST_F(CommandLine, VersionNamesTheCommit) {
 }
 
 /// A YAML parser reads the same document.
-TEST_F(CommandLine, YamlSaysWhatJsonSays) {
+TEST_F(CommandLine, YamlEqualsJson) {
   const auto manifest =
       folder.write("shop.yaml",
                    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: 'yes', namespace: shop}\n"
@@ -195,7 +195,7 @@ TEST_F(CommandLine, TheMirrorsAddressIsOnLoopback) {
 }
 
 /// An operator who reads "nothing has the mirror" uninstalls the daemon, and containerd still queries it.
-TEST_F(CommandLine, TheMirrorIsNotSaidToBeGoneWhereNobodyLooked) {
+TEST_F(CommandLine, MirrorDisableDoesNotClaimSuccessForAWrongFolder) {
   const auto config = [&](const std::string& hosts) {
     return " --config " + folder.write(hosts.substr(hosts.rfind('/') + 1) + ".yaml",
                                        "apiVersion: fallbackd.io/v1\nmirror: {hostsDir: " + hosts + "}\n");
@@ -235,7 +235,7 @@ std::string workload(const std::string& binary) {
          binary + "\n";
 }
 
-TEST_F(CommandLine, WhatInitLeftOpenIsNotOk) {
+TEST_F(CommandLine, OpenTodosAreNotOk) {
   const auto open = folder.write("open.yaml", workload("a@1.0") + "  # TODO: readiness: choose a port\n");
   const auto todo = ctl("check-config --config " + open);
   EXPECT_EQ(todo.code, 2);
@@ -293,7 +293,7 @@ TEST_F(CommandLine, StatusSaysWhatEndsARollback) {
             HasSubstr("rollback of cart@2.0.0 to 1.0.0: over, the version floor is above it: remove it")));
 }
 
-TEST_F(CommandLine, StatusSaysNothingOfWhatIsInOrder) {
+TEST_F(CommandLine, StatusOmitsPartsWithoutProblems) {
   const auto with = [&](const std::string& problem) {
     auto text = status("true", "2", R"({"namespace":"shop","pod":"web-0","container":"web","image":""})");
     return withDaemon(text.insert(1, R"("settle":{"node":"auto","problem":")" + problem + R"("},)"), "status")
@@ -305,7 +305,7 @@ TEST_F(CommandLine, StatusSaysNothingOfWhatIsInOrder) {
   EXPECT_THAT(with("settle is auto, which means never"), HasSubstr("\nsettle is auto, which means never\n"));
 }
 
-TEST_F(CommandLine, NothingThatOthersWroteControlsTheTerminal) {
+TEST_F(CommandLine, ForeignTextDoesNotControlTheTerminal) {
   auto text =
       status("true", "2", R"({"namespace":"shop","pod":"web-0","container":"web","text":"\u009b2J"})");
   const auto shown = withDaemon(text.insert(1, R"("mirror":{"problem":"\u001b[2J"},)"), "status").text +

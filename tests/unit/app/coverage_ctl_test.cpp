@@ -50,7 +50,7 @@ struct CoverageCtlTest : testing::Test {
   test::TempFolder folder;
 };
 
-TEST_F(CoverageCtlTest, OfAChartOnStandardInput) {
+TEST_F(CoverageCtlTest, ReadsAChartFromStandardInput) {
   const auto output = coverage("--from - --namespace shop --binaries checkout@1.8.3 < " + path("chart.yaml"));
   EXPECT_EQ(output.code, 1);
   EXPECT_THAT(output.text, AllOf(HasSubstr("shop/checkout (Deployment checkout)"), HasSubstr("limited"),
@@ -61,7 +61,7 @@ TEST_F(CoverageCtlTest, OfAChartOnStandardInput) {
   EXPECT_EQ(accepted.code, 0) << accepted.text;
 }
 
-TEST_F(CoverageCtlTest, WithoutANamespaceItSaysWhichOneItTakes) {
+TEST_F(CoverageCtlTest, ReportsTheNamespaceThatItAssumes) {
   const auto output = coverage("--binaries checkout@1.8.3 --from " + path("chart.yaml"));
   EXPECT_THAT(output.text, HasSubstr("2 objects name no namespace and are judged as of namespace default"));
   EXPECT_THAT(output.text, HasSubstr("namespace is default, not shop"));
@@ -102,7 +102,7 @@ TEST_F(CoverageCtlTest, TheClusterIsWhatKubectlFinds) {
   EXPECT_THAT(without.text, HasSubstr("kubectl is not installed here"));
 }
 
-TEST_F(CoverageCtlTest, WhatCannotBeJudgedIsExitCode2) {
+TEST_F(CoverageCtlTest, UnusableInputExitsWithTwo) {
   write("wrong.yaml", "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: 5}]}\n");
   const auto output = coverage("--from " + path("wrong.yaml"));
   EXPECT_EQ(output.code, 2);

@@ -130,7 +130,7 @@ TEST_F(DrillCtl, APodInTheNodesNamespacesIsRefused) {
   }
 }
 
-TEST_F(DrillCtl, WherePausedNothingWouldStart) {
+TEST_F(DrillCtl, ADrillIsRefusedDuringAPause) {
   const std::string none = R"({"problem":""})";
   const std::string order = R"("since":"2026-01-01T00:00:00Z","reason":"")";
   const auto node =
@@ -157,7 +157,7 @@ TEST_F(DrillCtl, APodNeedsATemplateAndOneContainer) {
   EXPECT_THAT(chosen.text, AllOf(HasSubstr("r/a:1"), HasSubstr("fallbackd-drill.invalid/r/b:1")));
 }
 
-TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
+TEST_F(DrillCtl, InvalidDrillsAreRefusedAndWriteNothing) {
   const std::string none = R"({"problem":""})";
   for (const auto* words :
        {"start checkout --for 2h", "start checkout --for 5s", "start checkout --for soon",
@@ -175,7 +175,7 @@ TEST_F(DrillCtl, WhatIsNoDrillIsRefusedAndWritesNothing) {
   EXPECT_EQ(ctl("start checkout --socket " + folder.path() + "/none").code, 1) << "a drill needs the daemon";
 }
 
-TEST_F(DrillCtl, WhereFallbacksAreOnlyObservedItSaysSo) {
+TEST_F(DrillCtl, ReportsThatModeIsObserve) {
   folder.write("state", "no folder, so that nobody is waited for");
   const std::string none = R"({"problem":""})";
   EXPECT_THAT(withDaemon(none, "start checkout", R"("mode":"observe")").text,

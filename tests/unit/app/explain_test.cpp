@@ -50,7 +50,7 @@ Snapshot waitingFor(Waits state, Cause cause = Cause::unreachable) {
   return snapshot;
 }
 
-TEST(Explain, IsWhatItsSchemaSays) {
+TEST(Explain, MatchesItsSchema) {
   const auto text = explainJson(explain(waitingFor(Waits::failed), "web-0"));
   EXPECT_THAT(text, HasSubstr("web-0"));
   EXPECT_EQ(test::schemaProblems("explain", text), "");

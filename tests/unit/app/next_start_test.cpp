@@ -19,7 +19,7 @@ Keys changesBy(const Change& change, const config::Config& atStart = {}) {
   return changesForNextStart(atStart, read);
 }
 
-TEST(NextStart, IsSaidOfEveryKeyThatAReloadCannotApply) {
+TEST(NextStart, ReportsEveryKeyThatAReloadCannotApply) {
   struct Row {
     std::string key;
     Change change;
@@ -44,14 +44,14 @@ TEST(NextStart, IsSaidOfEveryKeyThatAReloadCannotApply) {
   for (const auto& row : rows) EXPECT_EQ(changesBy(row.change), Keys{row.key});
 }
 
-TEST(NextStart, IsSaidOfOtherFilesForTls) {
+TEST(NextStart, ReportsOtherTlsFiles) {
   config::Config atStart;
   atStart.telemetry.tls = config::Tls{"/crt", "/key"};
   EXPECT_EQ(changesBy([](auto& c) { c.telemetry.tls->key = "/other"; }, atStart), Keys{"telemetry.tls"});
   EXPECT_EQ(changesBy([](auto&) {}, atStart), Keys{});
 }
 
-TEST(NextStart, IsSaidOfTheStateFolderWhereMoreThanFloorAndOrdersIsKeptThere) {
+TEST(NextStart, ReportsTheStateFolderIfMirrorOrKubernetesUseIt) {
   const Change change = [](auto& c) { c.cache.state = "/other"; };
   EXPECT_EQ(changesBy(change), Keys{});
   config::Config atStart;
@@ -62,7 +62,7 @@ TEST(NextStart, IsSaidOfTheStateFolderWhereMoreThanFloorAndOrdersIsKeptThere) {
   EXPECT_EQ(changesBy(change, atStart), Keys{"cache.state for mirror and kubernetes"});
 }
 
-TEST(NextStart, IsNotSaidOfWhatAReloadApplies) {
+TEST(NextStart, OmitsKeysThatAReloadApplies) {
   EXPECT_EQ(changesBy([](auto& c) {
               c.cache.threshold = 2;
               c.cache.revoked = "/revoked";

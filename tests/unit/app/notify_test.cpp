@@ -54,7 +54,7 @@ struct ServiceManagerTest : testing::Test {
   bool said = false;
 };
 
-TEST_F(ServiceManagerTest, ReadyIsSaidOnce) {
+TEST_F(ServiceManagerTest, ReadyIsSentOnce) {
   insist();
   EXPECT_TRUE(said);
   EXPECT_EQ(heard(), "READY=1");
@@ -62,7 +62,7 @@ TEST_F(ServiceManagerTest, ReadyIsSaidOnce) {
 }
 
 /// systemd is busy and its socket is full.
-TEST_F(ServiceManagerTest, ReadyIsSaidAgainUntilThereIsRoom) {
+TEST_F(ServiceManagerTest, ReadyIsRetriedUntilTheSocketHasRoom) {
   int full = 0;
   while (manager->tell("WATCHDOG=1")) ++full;
   ASSERT_GT(full, 0);
@@ -76,7 +76,7 @@ TEST_F(ServiceManagerTest, ReadyIsSaidAgainUntilThereIsRoom) {
   EXPECT_EQ(heard(), "READY=1");
 }
 
-TEST_F(ServiceManagerTest, ReadyIsSaidOnceThereIsADescriptor) {
+TEST_F(ServiceManagerTest, ReadyIsSentOnceADescriptorIsFree) {
   const boost::asio::steady_timer first(loop);  // the loop has opened its own descriptors
   {
     const test::FewDescriptors none;
@@ -89,7 +89,7 @@ TEST_F(ServiceManagerTest, ReadyIsSaidOnceThereIsADescriptor) {
   EXPECT_EQ(heard(), "READY=1");
 }
 
-TEST_F(ServiceManagerTest, WithoutAManagerThereIsNothingToSay) {
+TEST_F(ServiceManagerTest, SendsNothingWithoutAManager) {
   manager.emplace(ServiceManager::fromEnvironment());  // the variable is no longer set
   insist();
   EXPECT_TRUE(said);

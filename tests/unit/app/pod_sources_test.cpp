@@ -55,7 +55,7 @@ struct PodSourcesTest : testing::Test {
   PodSources sources{log, 8'000};
 };
 
-TEST_F(PodSourcesTest, AnUnknownPodIsAskedForAtOnceAndAKnownOneAfterItsRecovery) {
+TEST_F(PodSourcesTest, AnUnknownPodIsQueriedAtOnceAndAKnownOneLater) {
   api.put(podJson("checkout-1", "uid-1"));
   kubelet.setPods({podJson("checkout-1", "uid-1"), podJson("checkout-2", "uid-2")});
   sources.start(loop.get_executor(), config, options);
@@ -75,7 +75,7 @@ TEST_F(PodSourcesTest, AnUnknownPodIsAskedForAtOnceAndAKnownOneAfterItsRecovery)
 }
 
 /// If no source has described a pod, no source reports its end either: only its sandbox does.
-TEST_F(PodSourcesTest, PodsThatNobodyDescribedKeepNoKnownPodFromBeingAskedFor) {
+TEST_F(PodSourcesTest, UndescribedPodsDoNotBlockQueriesForKnownPods) {
   api.put(podJson("checkout-1", "uid-1"));
   sources.start(loop.get_executor(), config, options);
   ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
@@ -88,7 +88,7 @@ TEST_F(PodSourcesTest, PodsThatNobodyDescribedKeepNoKnownPodFromBeingAskedFor) {
   EXPECT_TRUE(soon([&] { return sources.rollout("uid-1").has_value(); }));
 }
 
-TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
+TEST_F(PodSourcesTest, AKnownPodIsQueriedAgainWhileManyOthersWait) {
   api.put(podJson("checkout-1", "uid-1"));
   sources.start(loop.get_executor(), config, options);
   ASSERT_TRUE(soon([&] { return knows("uid-1"); }));
@@ -102,7 +102,7 @@ TEST_F(PodSourcesTest, AKnownPodIsAskedForAgainHoweverManyOthersWait) {
 
 /// kubelet returns only lists, and after an interrupted watch the API server's list contains the missed
 /// changes.
-TEST_F(PodSourcesTest, AStatusThatComesWithAListIsTold) {
+TEST_F(PodSourcesTest, AStatusFromAListIsReported) {
   std::vector<std::string> told;
   sources.onStatus([&](const std::string& uid) { told.push_back(uid); });
   api.put(podJson("checkout-1", "uid-1"));
@@ -117,7 +117,7 @@ TEST_F(PodSourcesTest, AStatusThatComesWithAListIsTold) {
 }
 
 /// Otherwise a recovery that found no specification would go on without it until the pod changes.
-TEST_F(PodSourcesTest, ASpecificationThatHasRoomAgainIsTold) {
+TEST_F(PodSourcesTest, ASpecificationThatHasRoomAgainIsReported) {
   const auto large = podJson("checkout-1", "uid-1", "node-1", std::string(5'000, 'x'));
   std::vector<std::string> told;
   sources.onChange([&](const std::string& uid) { told.push_back(uid); });

@@ -163,7 +163,7 @@ Snapshot fullNode() {
 }
 
 /// Programs rely on the schema.
-TEST(Status, IsWhatItsSchemaSays) {
+TEST(Status, MatchesItsSchema) {
   EXPECT_EQ(test::schemaProblems("status", statusJson(quietNode())), "");
   coverage::Counts counts{};
   const auto status = statusJson(fullNode(), counts);
@@ -178,7 +178,7 @@ TEST(Status, IsWhatItsSchemaSays) {
               HasSubstr("'new' was unexpected"));
 }
 
-TEST(Watch, IsWhatItsSchemaSays) {
+TEST(Watch, MatchesItsSchema) {
   test::TempFolder folder;
   const auto socket = folder.path() + "/sock";
   const auto output = test::shell("/usr/bin/python3 " FIXTURES "/fake_daemon.py " + socket + " " +

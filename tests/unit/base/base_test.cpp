@@ -15,7 +15,7 @@ TEST(Error, MessageNamesStageReasonContextAndErrno) {
   EXPECT_EQ(error.message(), "health_check: timeout: run it: Permission denied");
 }
 
-TEST(Error, OneOfAShortageOrOfADeadHelperIsTemporary) {
+TEST(Error, ShortagesAndDeadHelpersAreTemporary) {
   for (const int shortage : {EAGAIN, EINTR, ENOMEM, ENOBUFS, EMFILE, ENFILE, EBUSY}) {
     EXPECT_TRUE(isTemporary({Stage::spawner, Reason::system, shortage, "clone"})) << shortage;
   }
@@ -98,7 +98,7 @@ TEST(Strings, ClosestSuggestsOnlySimilarWords) {
   EXPECT_EQ(closest("zzz", words), std::nullopt);
 }
 
-TEST(CleanUtf8, CutsBetweenCharactersAndReplacesWhatIsNone) {
+TEST(CleanUtf8, CutsBetweenCharactersAndReplacesInvalidBytes) {
   EXPECT_EQ(cleanUtf8("a\u20acb", 5), "a\u20acb");
   EXPECT_EQ(cleanUtf8("a\u20acb", 4), "a\u20ac");
   EXPECT_EQ(cleanUtf8("a\u20acb", 3), "a");
@@ -128,7 +128,7 @@ TEST(Quoted, DoesNotControlATerminal) {
   EXPECT_EQ(escaped("\x1b[2J \u009b2J \\\"\u20ac\"\xff"), "\\x1b[2J \\xc2\\x9b2J \\\"\u20ac\"\\xff");
 }
 
-TEST(AsUtf8, ReplacesOnlyWhatIsNone) {
+TEST(AsUtf8, ReplacesOnlyInvalidBytes) {
   EXPECT_EQ(asUtf8("a\u20ac\u009b\n"), "a\u20ac\u009b\n");
   EXPECT_EQ(asUtf8("\xff"
                    "a\xe2\x82"),

@@ -973,7 +973,7 @@ TEST(Admission, TheStrictestSignersNamespacesApply) {
   EXPECT_EQ(namespacesOf(List{"shop"}, List{"bank"}), List{});
 }
 
-TEST(Admission, WhatTheImageSaysTakesEverySigner) {
+TEST(Admission, EverySignerMustConfirmTheImage) {
   SignedCache cache;
   const auto second = otherKey();
   cache.addKey("two", second);
@@ -1362,7 +1362,7 @@ struct ResidentBudgetTest : ResidentTest {
   Wall::time_point now = Clock::system().wall();
 };
 
-TEST_F(ResidentBudgetTest, WhoeverRunsWhatDoesNotFitSharesOneCopy) {
+TEST_F(ResidentBudgetTest, CallersOverTheBudgetShareOneCopy) {
   Cache none(roomFor(0), ::geteuid());
   auto one = none.admit(cache.ref);
   auto two = none.admit(cache.ref);
@@ -1402,7 +1402,7 @@ TEST_F(ResidentBudgetTest, AChangedFileIsNeverServedFromACopyThatIsHeld) {
   EXPECT_EQ(none.admit(cache.ref).error().reason, Reason::not_elf);
 }
 
-TEST_F(ResidentBudgetTest, ACopyThatIsHeldIsJudgedForEachWhoGetsIt) {
+TEST_F(ResidentBudgetTest, AHeldCopyIsJudgedForEachCaller) {
   Cache none(roomFor(0), ::geteuid());
   const auto held = none.admit(cache.ref);
   ASSERT_TRUE(held);

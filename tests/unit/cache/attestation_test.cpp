@@ -95,7 +95,7 @@ TEST(Attestation, WhatTheImageSaysIsReadAsWritten) {
   }
 }
 
-TEST(Attestation, AnImageThatIsNotOneIsRefused) {
+TEST(Attestation, AnInvalidImageIsRefused) {
   const auto payload = writeStatement(SignedCache::statementFor({"checkout", "1.8.3"}, "bytes"));
   std::string many = R"("A=1")";
   for (int i = 1; i < 1100; ++i) many.append(R"(,"A=1")");

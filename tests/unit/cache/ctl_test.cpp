@@ -98,7 +98,7 @@ TEST_F(CtlTest, VerifyJudgesAFileThatIsNotInTheCache) {
   EXPECT_EQ(ctl("verify" + where + "--bundle " + path("a.json")).code, 2) << "no file is named";
 }
 
-TEST_F(CtlTest, ItsJsonIsWhatTheSchemaSays) {
+TEST_F(CtlTest, ItsJsonMatchesTheSchema) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   test::writeBytes(path("cache/broken-v1.0.0"), "x");
   const auto list = ctl("list -o json" + where).text;

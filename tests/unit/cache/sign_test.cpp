@@ -43,7 +43,7 @@ struct SignTest : CtlTest {
   [[nodiscard]] bool signedAnything() const { return std::filesystem::exists(path("a.json")); }
 };
 
-TEST_F(SignTest, TheArchitectureIsTheFiles) {
+TEST_F(SignTest, TheArchitectureMustMatchTheFile) {
   const auto wrong = sign(kProgram, "--arch " + kOtherName);
   EXPECT_EQ(wrong.code, 1) << wrong.text;
   EXPECT_TRUE(says(wrong, "arch_mismatch")) << wrong.text;
@@ -78,7 +78,7 @@ TEST_F(SignTest, ADateInThePastIsRefused) {
   EXPECT_FALSE(signedAnything());
 }
 
-TEST_F(SignTest, AVersionThatGoRecordedOtherwiseIsRefused) {
+TEST_F(SignTest, AVersionThatContradictsGosBuildInfoIsRefused) {
   const auto go = write("go", test::withGoBuild(test::program("elf-static"), "v1.8.2"));
   const auto output = sign(go);
   EXPECT_EQ(output.code, 1);

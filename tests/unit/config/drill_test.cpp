@@ -45,7 +45,7 @@ TEST(Drill, EndsByItselfAndIsNeverLongerThanAnHour) {
   EXPECT_FALSE(drill.holdsAt(at(600s - kMaxDrill - 1s))) << "setting back the clock must not prolong it";
 }
 
-TEST(Drill, AFileThatSaysAnythingElseIsNoDrill) {
+TEST(Drill, AFileWithOtherContentIsNotADrill) {
   const TempFolder folder;
   const std::string head = "apiVersion: fallbackd.io/v1\n";
   const std::string times = "since: 2027-01-31T08:30:00Z\nuntil: 2027-01-31T08:40:00Z\n";

@@ -105,7 +105,7 @@ TEST(Pause, AnnotatedNamespacesAreKeptApartFromOrders) {
   EXPECT_TRUE(readAnnotatedPauses(state)->empty());
 }
 
-TEST(Pause, AFileThatSaysAnythingElseIsRefusedWithItsLine) {
+TEST(Pause, AFileWithOtherContentIsRefusedWithItsLine) {
   const TempFolder folder;
   const std::string head = "apiVersion: fallbackd.io/v1\n";
   for (const auto& [text, words] : std::vector<std::pair<std::string, std::string>>{

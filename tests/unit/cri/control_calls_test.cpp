@@ -118,7 +118,7 @@ TEST_F(Calls, AStartIsNotCutOff) {
   EXPECT_FALSE(runtime_.cutOff);
 }
 
-TEST_F(Calls, OthersAre) {
+TEST_F(Calls, OtherCallsAreCutOff) {
   cancelled([&] { return control_->stopContainer("one", 0s); });
   EXPECT_TRUE(runtime_.cutOff) << "otherwise the other test proves nothing";
 }

@@ -124,7 +124,7 @@ TEST_F(ApiServerTest, AWatchEndsByItselfAndBeginsAgain) {
   EXPECT_EQ(state().error, "");
 }
 
-TEST_F(ApiServerTest, WhatIsGoneIsListedAgainAtOnce) {
+TEST_F(ApiServerTest, AnExpiredHistoryIsListedAgainAtOnce) {
   for (const bool byStatus : {false, true}) {
     server.sayGoneByStatus(byStatus);
     if (!byStatus) startWell();
@@ -173,7 +173,7 @@ TEST_F(ApiServerTest, APodMayBeSevenTimesAsLongAsEtcdsObjects) {
   EXPECT_EQ(count(Outcome::too_large), 0U);
 }
 
-TEST_F(ApiServerTest, AChangeThatIsTooLargeKeepsNothingElseAway) {
+TEST_F(ApiServerTest, AChangeThatIsTooLargeHidesNoOtherChange) {
   server.put(podJson("checkout-1", "uid-1"));
   tasks.spawn(limited.run());
   ASSERT_TRUE(soon([&] { return server.watches() == 1 && is(Health::up) && count(Outcome::ok) == 2; }));
@@ -230,7 +230,7 @@ TEST_F(ApiServerTest, AnObjectThatIsTooLargeAloneIsTriedAtGrowingPauses) {
   EXPECT_GE(lists(), 4 * 3U);
 }
 
-TEST_F(ApiServerTest, APodThatIsNoneKeepsNothingElseAway) {
+TEST_F(ApiServerTest, AMalformedPodHidesNoOtherPod) {
   startWell();
   server.put(R"({"metadata":{"name":"odd","namespace":"evil","uid":"uid-odd",
                  "annotations":{"kubernetes.io/config.mirror":""}},"spec":{"nodeName":"node-1"}})");
@@ -283,7 +283,7 @@ TEST_F(ApiServerTest, RetryAfterIsRespected) {
   EXPECT_TRUE(eventually([&] { return is(Health::up); }));
 }
 
-TEST_F(ApiServerTest, AServerCannotSilenceUsForEver) {
+TEST_F(ApiServerTest, ALongRetryAfterIsLimited) {
   server.trouble({Fault::status, 429, "4000000000", "", 1});
   start();
   ASSERT_TRUE(soon([&] { return is(Health::failing); }));

@@ -117,7 +117,7 @@ TEST_F(EventRecorderTest, BacksOffWhileTheServerIsInTroubleAndHeals) {
   }
 }
 
-TEST_F(EventRecorderTest, WaitsAsLongAsItIsAskedTo) {
+TEST_F(EventRecorderTest, RespectsRetryAfter) {
   server.troubleEvents({Fault::status, 429, "100", "too many", 1});
   tell("FallbackServing");
   ASSERT_TRUE(eventually([&] { return told.outcome == Outcome::throttled; }));
@@ -128,7 +128,7 @@ TEST_F(EventRecorderTest, WaitsAsLongAsItIsAskedTo) {
   EXPECT_TRUE(keeps({"FallbackServing*1"}));
 }
 
-TEST_F(EventRecorderTest, NobodySilencesItForEver) {
+TEST_F(EventRecorderTest, ALongRetryAfterIsLimited) {
   server.troubleEvents({Fault::status, 429, "4000000000", "go away", 1});
   tell("FallbackServing");
   ASSERT_TRUE(eventually([&] { return told.outcome == Outcome::throttled; }));

@@ -119,7 +119,7 @@ TEST_F(KubeletTest, EveryTroubleIsSeenAndHeals) {
   EXPECT_TRUE(pods.find("uid-1"));
 }
 
-TEST_F(KubeletTest, WhoWaitsTooLongIsForgotten) {
+TEST_F(KubeletTest, APodThatWaitsTooLongIsForgotten) {
   kubelet.trouble({Fault::status, 500});
   source.refresh("uid-1");
   ASSERT_TRUE(soon([&] { return is(Health::failing); }));

@@ -122,7 +122,7 @@ TEST_F(NamespacePausesTest, WhatIsKnownOutlivesTheServerAndTheDaemon) {
   EXPECT_TRUE(eventually([&] { return orders.empty(); })) << "the server's answer counts again";
 }
 
-TEST_F(NamespacePausesTest, NamesThatAreNotOnesDoNotCount) {
+TEST_F(NamespacePausesTest, InvalidNamesDoNotCount) {
   server.putNamespace("it's\nme", {{kKey, "true"}});
   server.putNamespace("shop", {{kKey, "true"}});
   start();
@@ -130,7 +130,7 @@ TEST_F(NamespacePausesTest, NamesThatAreNotOnesDoNotCount) {
   EXPECT_TRUE(pausesOnly({{"shop", ""}}));
 }
 
-TEST_F(NamespacePausesTest, AFileThatCannotBeReadIsToldAndReplaced) {
+TEST_F(NamespacePausesTest, AnUnreadableFileIsReportedAndReplaced) {
   std::filesystem::create_directories(folder.path() + "/state");
   folder.write("state/namespace-pauses.yaml", "namespaces: yes please\n");
   server.putNamespace("shop", {{kKey, "true"}});

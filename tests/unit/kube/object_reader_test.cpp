@@ -60,7 +60,7 @@ TEST_F(ObjectReaderTest, AServerMayCloseBehindEachAnswer) {
   EXPECT_EQ(server.connections(), 2U);
 }
 
-TEST_F(ObjectReaderTest, WhatDoesNotExistIsKnownNotTo) {
+TEST_F(ObjectReaderTest, AMissingObjectIsKnownToBeMissing) {
   const auto answers = ask({{"gone"}, {}});
   ASSERT_TRUE(answers.configMaps.contains("gone"));
   EXPECT_FALSE(answers.configMaps.at("gone"));

@@ -68,7 +68,7 @@ TEST_F(OwnDaemonSetTest, OneThatIsBeingDeletedIsGone) {
   EXPECT_TRUE(isGone());
 }
 
-TEST_F(OwnDaemonSetTest, OneWhoseRightsWentWithItIsGone) {
+TEST_F(OwnDaemonSetTest, ItIsGoneIfItsRightsAreGone) {
   see();
   server.acceptTokens({"other"});
   EXPECT_TRUE(isGone());
@@ -110,7 +110,7 @@ TEST_F(OwnDaemonSetTest, AnApiServerThatDoesNotAnswerSaysNothing) {
   EXPECT_FALSE(isGone());
 }
 
-TEST_F(OwnDaemonSetTest, ItIsAskedForUntilItIsSeen) {
+TEST_F(OwnDaemonSetTest, QueriesUntilItIsSeen) {
   int notFound = 0;
   tasks.spawn(own.see([&] { ++notFound; }));
   ASSERT_TRUE(eventually([&] { return server.requests().size() >= 3; })) << "the server answers 404 at first";

@@ -85,7 +85,7 @@ TEST_F(OwnerReaderTest, AFailureIsNotShared) {
   EXPECT_EQ(ask(Time::stands, 10s).rollout, Rollout::complete);
 }
 
-TEST_F(OwnerReaderTest, WhatCannotBeHadIsUnknownAndSaysWhy) {
+TEST_F(OwnerReaderTest, AnUnavailableOwnerIsUnknownWithAReason) {
   server.trouble({Fault::status, 403, "", "forbidden"});
   const auto refused = ask();
   EXPECT_EQ(refused.rollout, Rollout::unknown);

@@ -368,7 +368,7 @@ TEST(View, WhatIsGoneTakesNoPlace) {
   EXPECT_EQ(full.size(), View::kMaxPods);
 }
 
-TEST(View, ATextThatASourceHadNoRoomForIsAnothersOfTheSame) {
+TEST(View, AMissingTextIsTakenFromTheOtherSource) {
   const auto text = pod("a", "uid-1")->json;
   auto latest = *withoutText(*pod("a", "uid-1"));
   latest.ready = true;

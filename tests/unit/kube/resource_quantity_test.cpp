@@ -49,7 +49,7 @@ TEST(ResourceQuantity, IsReadAsTheApiWritesIt) {
   }
 }
 
-TEST(ResourceQuantity, WhatIsNotOneIsRefused) {
+TEST(ResourceQuantity, InvalidQuantitiesAreRefused) {
   for (const auto& text :
        {std::string(), std::string("m"), std::string("."), std::string("-1"), std::string("1 Mi"),
         std::string("1mi"), std::string("1KiB"), std::string("1.2.3"), std::string("1e"), std::string("e3"),

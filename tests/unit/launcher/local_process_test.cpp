@@ -48,7 +48,7 @@ class Told : public ::testing::Test {
   pid_t pid_ = 0;
 };
 
-TEST_F(Told, ALateStatusReachesThoseWhoWaitForIt) {
+TEST_F(Told, ALateStatusReachesItsWaiters) {
   EXPECT_EQ(test::runToEnd(loop, process_->exited()).kind, Kind::unknown);
   std::optional<ExitStatus> told;
   asio::co_spawn(loop, process_->exitedAndTold(),
@@ -63,7 +63,7 @@ TEST_F(Told, ALateStatusReachesThoseWhoWaitForIt) {
   EXPECT_EQ(test::runToEnd(loop, process_->exited()).value, 3) << "later queries get the status, too";
 }
 
-TEST_F(Told, AStatusThatNeverComesIsNotWaitedForForEver) {
+TEST_F(Told, TheWaitForAStatusIsLimited) {
   const auto before = clock.now();
   EXPECT_EQ(test::runToEnd(loop, process_->exitedAndTold()).kind, Kind::unknown);
   EXPECT_GT(clock.now() - before, 5s);

@@ -219,7 +219,7 @@ TEST_F(NamesTest, OneNameIsLookedUpOnceAtATime) {
   EXPECT_TRUE(test::runUntil(loop, [&] { return ended == 5; }));
 }
 
-TEST_F(NamesTest, TooManySlowNamesAreNoOutageOfOthers) {
+TEST_F(NamesTest, TooManySlowNamesAreNotAnOutageOfOthers) {
   for (std::size_t i = 0; i < NameLookups::kMaxAtOnce; ++i) begin("slow" + std::to_string(i) + ".test");
   slow->waitUntilAsked(NameLookups::kMaxAtOnce);
   EXPECT_EQ(askFor("quick.test")->cause, Cause::unknown);
@@ -228,7 +228,7 @@ TEST_F(NamesTest, TooManySlowNamesAreNoOutageOfOthers) {
   EXPECT_FALSE(askFor("quick.test"));
 }
 
-TEST_F(NamesTest, NobodyWaitsForALookupThatIsNotWantedAnyMore) {
+TEST_F(NamesTest, AnAbandonedLookupHoldsUpNobody) {
   {
     asio::io_context other;
     const auto own = std::make_shared<NameLookups>(
@@ -303,7 +303,7 @@ TEST_F(FamiliesTest, OneAddressAfterTheOtherIsTried) {
 
 /// containerd uses a different way to the registry: a failure on this way does not mean that containerd
 /// fails.
-TEST_F(NamesTest, AProxyThatIsAskedOtherwiseIsNoOutage) {
+TEST_F(NamesTest, AnUnsupportedProxyIsNotAnOutage) {
   const Scripted speaksTls("HTTP/1.1 400 You speak HTTP to TLS\r\n\r\n");
   auto registry = refusing();  // reachable only through the proxy
   registry.host = "quick.test";

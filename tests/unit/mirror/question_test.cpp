@@ -114,7 +114,7 @@ TEST(Question, ProxiesAreThoseOfGo) {
   EXPECT_EQ(through("HTTPS_PROXY=http://p:1" + end + "NO_PROXY=*", "https://r.com"), "direct");
 }
 
-TEST(Question, AProxyThatIsAskedOtherwiseIsNotTakenForNone) {
+TEST(Question, AnUnsupportedProxyIsNotIgnored) {
   const std::string end(1, '\0');
   for (const std::string proxy : {"https://p:3129", "socks5://p:1080", "http://p:x"}) {
     EXPECT_THAT(through("HTTPS_PROXY=" + proxy, "https://r.com"), testing::HasSubstr(proxy));

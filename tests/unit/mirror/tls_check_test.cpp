@@ -100,7 +100,7 @@ class TlsCheckTest : public testing::Test {
   std::shared_ptr<NameLookups> names = std::make_shared<NameLookups>(loop.get_executor());
 };
 
-TEST_F(TlsCheckTest, WhoIsRefusedAfterTheHandshakeSeesNoOutage) {
+TEST_F(TlsCheckTest, ARefusalAfterTheHandshakeIsNotAnOutage) {
   const TlsRegistry registry(certificates, TlsRegistry::Clients::ofRoot);
   const auto failing = ask(registry.upstream());
   ASSERT_TRUE(failing);

@@ -127,7 +127,7 @@ TEST_F(AheadTest, OnlySoManyAreCheckedAhead) {
   EXPECT_EQ(asked.size(), Verdicts::kMaxAhead);
 }
 
-TEST_F(VerdictsTest, WhoeverGoesAwayDoesNotTakeTheCheckAlong) {
+TEST_F(VerdictsTest, ACancelledWaiterDoesNotCancelTheCheck) {
   asio::cancellation_signal leave;
   bool left = false;
   asio::co_spawn(loop, verdicts.of("r"),
@@ -171,7 +171,7 @@ TEST(LastSeen, APullThatTheMirrorAnsweredIsNotTheRegistry) {
   EXPECT_EQ(seen.of("a", std::nullopt), std::nullopt);
 }
 
-TEST(LastSeen, OnceTheRegistryIsWellAPullIsItsWord) {
+TEST(LastSeen, APullAfterTheRegistryIsBackCounts) {
   LastSeen seen("");
   ASSERT_TRUE(seen.served("a", at(0), at(5)));
   ASSERT_TRUE(seen.passedOn("a", at(6)));
@@ -181,7 +181,7 @@ TEST(LastSeen, OnceTheRegistryIsWellAPullIsItsWord) {
   EXPECT_EQ(seen.of("a", at(8)), at(6));
 }
 
-TEST(LastSeen, APullLongAfterTheLastServingWasAnothers) {
+TEST(LastSeen, APullLongAfterServingIsNotTheMirrors) {
   LastSeen seen("");
   ASSERT_TRUE(seen.served("a", at(0), at(5)));
   EXPECT_EQ(seen.of("a", at(6)), at(0));

@@ -333,7 +333,7 @@ TEST_F(NextDaemonAfterADrill, TheSameDrillGoesOn) {
   EXPECT_EQ(launcher.launched[1]->request.workload.name, config::kDrillWorkload);
 }
 
-TEST_F(NextDaemonAfterADrill, ADrillDoesNotTakeAFallbackThatIsNone) {
+TEST_F(NextDaemonAfterADrill, ADrillDoesNotTakeAnOrdinaryFallback) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   auto entry = journal->read()->entries.at(0);

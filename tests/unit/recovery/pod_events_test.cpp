@@ -50,7 +50,7 @@ TEST(PodEvents, APodWaitsForACauseInContainerdsWords) {
 }
 
 /// A reader of this pod's Events may not be allowed to know about the other pod.
-TEST(PodEvents, OfAnotherPodsPullOnlyTheEndIsTold) {
+TEST(PodEvents, OnlyTheEndOfAnotherPodsErrorIsReported) {
   const std::string words = kWords;
   const auto event = waits({Cause::unreachable, words, Learnt::from_another}, kBinary);
   EXPECT_THAT(event.message, EndsWith("is due: dial tcp 10.0.0.1:443: connect: connection refused"));

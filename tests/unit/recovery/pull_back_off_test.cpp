@@ -34,14 +34,14 @@ TEST(PullBackOffTest, ItDoublesWithEachPullThatFitsTheWindow) {
   EXPECT_EQ(overAfter(24h), 24h + 300s);
 }
 
-TEST(PullBackOffTest, BeforeAnyPullThereIsNone) {
+TEST(PullBackOffTest, NoBackOffBeforeTheFirstPull) {
   PullBackOff backOff(kBegin);
   EXPECT_EQ(backOff.over(), kBegin);
   backOff.closed(kBegin - 1s);
   EXPECT_EQ(backOff.over(), kBegin);
 }
 
-TEST(PullBackOffTest, OfAPodThatWasNotSeenToBeginTheLongestIsAssumed) {
+TEST(PullBackOffTest, AnUnknownBeginningAssumesTheLongestBackOff) {
   PullBackOff backOff(std::nullopt);
   backOff.closed(kBegin);
   EXPECT_EQ(backOff.over(), kBegin + 300s);

@@ -438,7 +438,7 @@ TEST_F(RecoveryTest, NothingBeginsOnceItStops) {
   EXPECT_TRUE(recoveries->incidents().empty());
 }
 
-TEST_F(RecoveryTest, NothingBeginsOnceItIsSaidSoAndWhatRunsGoesOn) {
+TEST_F(RecoveryTest, NothingBeginsAfterBeginNothingAndFallbacksContinue) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   recoveries->beginNothing();
@@ -449,7 +449,7 @@ TEST_F(RecoveryTest, NothingBeginsOnceItIsSaidSoAndWhatRunsGoesOn) {
   stop(*recoveries);
 }
 
-TEST_F(RecoveryTest, NothingIsFoundOutOnceItStops) {
+TEST_F(RecoveryTest, NothingIsQueriedOnceItStops) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   stop(*recoveries);

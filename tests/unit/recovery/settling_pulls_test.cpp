@@ -43,7 +43,7 @@ TEST_F(SettlingPulls, AnotherNamespacesPasswordSaysNothing) {
   EXPECT_TRUE(runUntil(loop, [&] { return settled() == Settled::leaving; }));
 }
 
-TEST_F(SettlingPulls, ThatIsLongAgoOnceTheOutageWasLong) {
+TEST_F(SettlingPulls, TheBackOffIsOverAfterALongOutage) {
   settles();
   clock.advance(loop, 20s);
   pulled();
@@ -94,7 +94,7 @@ TEST_F(SettlingPulls, AFailureThatIsKnownThroughAnotherImageKeepsItToo) {
   EXPECT_EQ(recoveries->incidents().size(), 1U);
 }
 
-TEST_F(SettlingPulls, OneThatWaitsForItsTurnDoesNotGoOnSayingThatItsImageCanBePulled) {
+TEST_F(SettlingPulls, AWaitingStandInStopsReportingThatItsImageCanBePulled) {
   runtime.addSandbox("s2", "shop", "checkout");
   detect("s1");
   detect("s2");

@@ -467,7 +467,7 @@ TEST_F(EndpointsTest, OneThatIsNeverReadyDoesNotHoldTheOthersForEver) {
   EXPECT_EQ(settledCount(Settled::leaving), 1U);
 }
 
-TEST_F(EndpointsTest, AnEarlyStopOfAPodThatGoesIsNoRejection) {
+TEST_F(EndpointsTest, AnEarlyStopOfADeletedPodIsNotARejection) {
   deleting = true;
   settles();
   clock.advance(loop, 1s);
@@ -574,7 +574,7 @@ TEST_F(HalfRemoved, OurOwnStopIsNotTakenForKubelets) {
   makesWay();
 }
 
-TEST_F(HalfRemoved, OurOwnEarlyStopIsNoRejection) {
+TEST_F(HalfRemoved, OurOwnEarlyStopIsNotARejection) {
   settles();
   makesWay();
 }

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 using test::runUntil;
 using Told = std::vector<std::string>;
 
-TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfEachTransition) {
+TEST_F(RecoveryTest, EventsReportEachTransition) {
   detect();
   ASSERT_TRUE(reaches(State::ready));
   launcher.launched[0]->die(Kind::exited, 3);
@@ -31,7 +31,7 @@ TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfEachTransition) {
   }
 }
 
-TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfRefusals) {
+TEST_F(RecoveryTest, EventsReportRefusals) {
   binaries.refusal = Error{Stage::admission, Reason::expired, 0, "since yesterday"};
   detect();
   ASSERT_TRUE(reaches(State::failed));
@@ -39,7 +39,7 @@ TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfRefusals) {
   EXPECT_EQ(podEvents.events[1].series, "admission/expired");
 }
 
-TEST_F(RecoveryTest, WhoLooksAtThePodIsToldThatNothingIsStarted) {
+TEST_F(RecoveryTest, EventsReportThatNothingIsStarted) {
   mode = config::Mode::observe;
   detect();
   ASSERT_TRUE(runUntil(loop, [&] { return podEvents.reasons.size() == 2; }));
@@ -58,7 +58,7 @@ TEST_F(RecoveryTest, WhoLooksAtThePodIsToldThatNothingIsStarted) {
   EXPECT_TRUE(launcher.launched.empty());
 }
 
-TEST_F(RecoveryTest, WhoLooksAtThePodIsToldOfAFallbackThatDoesNotAnswerAnyMore) {
+TEST_F(RecoveryTest, EventsReportAnUnresponsiveFallback) {
   liveness = config::Liveness{};
   liveness->interval = 1ms;
   liveness->failures = 2;

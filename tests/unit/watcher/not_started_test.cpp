@@ -338,7 +338,7 @@ TEST_F(NotStarted, ANewConfigurationForgetsNeitherTheImageNorThatItWasThereBefor
 }
 
 /// In an outage an operator changes what triggers, or leaves mode observe.
-TEST_F(NotStarted, ANewConfigurationForgetsNotSinceWhenAPullHasStalled) {
+TEST_F(NotStarted, ANewConfigurationKeepsTheBeginningOfAStall) {
   config->workloads[0].detection.triggers = {Cause::timeout};
   start();
   addPod("hung", "cart");

@@ -157,7 +157,7 @@ TEST_F(RegistryHealthTest, ManyHostsOfANamespaceForgetNothingOfTheNode) {
   EXPECT_LE(health.hosts(kBegin + 1s).size(), 65U);
 }
 
-TEST_F(RegistryHealthTest, ANamespaceAccusesSoManyHostsAndForgetsTheOldest) {
+TEST_F(RegistryHealthTest, ANamespacesAccusationsAreLimited) {
   fail(kEvil, "r/a");
   for (int i = 0; i < 64; ++i) health.failed(kEvil, "h" + std::to_string(i), "a", kRefusal, kBegin + 1s, 10s);
   fail(kShop, "r/a", kRefusal, kBegin + 2s);
@@ -165,7 +165,7 @@ TEST_F(RegistryHealthTest, ANamespaceAccusesSoManyHostsAndForgetsTheOldest) {
 }
 
 /// Namespaces come and go during the node's life.
-TEST_F(RegistryHealthTest, SoManyNamespacesAreKnownAndThatWhichAskedFirstIsForgotten) {
+TEST_F(RegistryHealthTest, NamespacesAreLimitedAndTheFirstIsForgotten) {
   for (std::size_t i = 0; i <= RegistryHealth::kMaxNamespaces; ++i)
     fail("preview-" + std::to_string(i), "r/a", kRefusal, kBegin + i * 1us);
   const auto named = host().namespaces;

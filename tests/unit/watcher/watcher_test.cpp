@@ -39,7 +39,7 @@ TEST_F(WatcherTest, ADrillTakesTheImageOfItsPodAsRefusedAndAsksNoRegistry) {
   runtime.sandboxes.at("drill").sandbox.podName = "checkout-drill";
   start();
   settle();
-  EXPECT_TRUE(seen.detections.empty()) << "without a drill its label says nothing";
+  EXPECT_TRUE(seen.detections.empty()) << "without a drill its label has no effect";
   watcher.reconfigure(config::withDrill(config, {"checkout", "shop", "checkout-drill"}).value());
   ASSERT_TRUE(runUntil(loop, [&] { return !seen.detections.empty(); }));
   settle();
@@ -700,7 +700,7 @@ TEST_F(WatcherTest, AKernelThatEndsNoConnectionsIsReportedAndAHangingPullIsDetec
   EXPECT_TRUE(seen.unstucks.empty());
   ASSERT_FALSE(seen.troubles.empty());
   EXPECT_NE(seen.troubles[0].find("without CONFIG_INET_DIAG_DESTROY"), std::string::npos);
-  for (const auto& one : seen.troubles) EXPECT_EQ(one, seen.troubles[0]) << "the log says it once";
+  for (const auto& one : seen.troubles) EXPECT_EQ(one, seen.troubles[0]) << "it is logged once";
 }
 
 TEST_F(WatcherTest, PodsChooseTheirBinaryWhereTheyMay) {
