@@ -77,7 +77,7 @@ TEST_F(FairQueueTest, ChosenImagesNeverGetReservedPlaces) {
   EXPECT_EQ(letIn(), Names(4, "operator's"));
   EXPECT_TRUE(queue.othersWait({Kind::chosen, "a"}));
   EXPECT_FALSE(queue.othersWait({Kind::configured, "shop"}))
-      << "its own and those of the other kind do not count";
+      << "its own waiters and those of the other kind do not count";
 }
 
 TEST_F(FairQueueTest, OneGroupGetsPartOfTheUnreservedPlaces) {

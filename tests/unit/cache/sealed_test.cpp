@@ -145,7 +145,7 @@ TEST_P(Sealed, RunsAndCannotBeChanged) {
   EXPECT_EQ(runCopy(fd, "42"), 42);
   EXPECT_LT(::pwrite(fd.get(), "x", 1, 0), 0);
   EXPECT_LT(::ftruncate(fd.get(), 1), 0);
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "no file has a name";
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "the copy must not have a name";
   const bool fixed = GetParam() == SealMethod::tmpfile || knowsSealExec();
   EXPECT_EQ(::fchmod(fd.get(), 0644) != 0, fixed) << "F_SEAL_EXEC and a read-only mount fix the mode";
 }

@@ -419,7 +419,7 @@ TEST_F(BackingOff, IsNotKnownOfAPodThatWasThereBeforeUs) {
   EXPECT_FALSE(isHeldUp());
 }
 
-// Whose pulls count for whom
+// Which pulls count for which namespace
 
 struct HostileHold : NotStarted {
   HostileHold() { config->podAnnotations.namespaces = {"evil", "worse"}; }
