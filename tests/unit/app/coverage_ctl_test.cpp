@@ -63,7 +63,7 @@ TEST_F(CoverageCtlTest, ReadsAChartFromStandardInput) {
 
 TEST_F(CoverageCtlTest, ReportsTheNamespaceThatItAssumes) {
   const auto output = coverage("--binaries checkout@1.8.3 --from " + path("chart.yaml"));
-  EXPECT_THAT(output.text, HasSubstr("2 objects name no namespace and are judged as of namespace default"));
+  EXPECT_THAT(output.text, HasSubstr("2 objects name no namespace and are judged as in namespace default"));
   EXPECT_THAT(output.text, HasSubstr("namespace is default, not shop"));
 }
 

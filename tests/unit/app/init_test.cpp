@@ -71,7 +71,7 @@ TEST_F(InitTest, TakesOverWhatItCanAndListsTheRest) {
   EXPECT_EQ(checkout.startAfter, (std::vector<std::string>{"migrate"}));
   for (const char* named : {"variable \"PASSWORD\": key \"password\" of Secret \"db\" is not known",
                             "the variables of ConfigMap \"more\" are not known",
-                            "\"/app/checkout\" is started", "the sidecar \"mesh\" starts before"}) {
+                            "the container starts \"/app/checkout\"", "the sidecar \"mesh\" starts before"}) {
     EXPECT_THAT(output.text, HasSubstr(named));
   }
   EXPECT_THAT(output.text, Not(HasSubstr("last-applied")));

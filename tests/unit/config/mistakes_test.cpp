@@ -60,9 +60,9 @@ TEST(Mistakes, OfADrillsName) {
   expectEach({
       {"a drill's name",
        kList + "- name: fallbackd-drill\n  match: {container: c}\n  image: r/a:1\n  binary: a@1\n", "3:9",
-       "another name"},
+       "a different name"},
       {"a binary with it", kList + "- match: {container: c}\n  image: r/a:1\n  binary: fallbackd-drill@1\n",
-       "3:3", "another name"},
+       "3:3", "a different name"},
   });
 }
 

@@ -129,7 +129,7 @@ TEST_F(DeliveryTest, AProgramThatSaysTooMuchIsNotWaitedFor) {
   const auto output = shell("cd " + folder.path() + "; PATH=" + path("fake") +
                             ":$PATH timeout 60 " FALLBACKCTL " pack inspect registry.example.com/pack:1.0");
   EXPECT_EQ(output.code, 1) << "124: it waited for skopeo";
-  EXPECT_THAT(output.text, HasSubstr("what skopeo says has more than 16777216 bytes"));
+  EXPECT_THAT(output.text, HasSubstr("the output of skopeo has more than 16777216 bytes"));
 }
 
 TEST_F(DeliveryTest, AnArtifactIsCopiedBySkopeoAndInstalled) {
