@@ -52,7 +52,7 @@ std::string missedBy(const config::Workload& workload, const cri::Sandbox& sandb
   const auto& match = workload.match;
   std::vector<std::string> missed;
   if (watcher::isOfJob(sandbox) && !workload.restart.policy) {
-    missed.emplace_back("the pod is of a Job, and the workload does not say restart.policy");
+    missed.emplace_back("the pod belongs to a Job, and the workload does not set restart.policy");
   }
   if (match.namespaceName && *match.namespaceName != sandbox.podNamespace) {
     missed.push_back("namespace is " + sandbox.podNamespace + ", not " + *match.namespaceName);

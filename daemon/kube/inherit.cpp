@@ -71,7 +71,7 @@ void inheritRestart(const Inheritance& to) {
   if (pod.ownerKind == "Job") {
     // A Job's work must not be done twice, so the operator decides what the end of a fallback means.
     return to.refuse("metadata.ownerReferences",
-                     "the pod is of a Job; only a workload that says restart.policy covers it");
+                     "the pod belongs to a Job; only a workload that sets restart.policy covers it");
   }
   const auto& said = isSidecar(to.container) ? to.container.restartPolicy : pod.restartPolicy;
   if (said.empty() || said == "Always") {

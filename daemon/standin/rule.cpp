@@ -61,7 +61,8 @@ Ruling rule(config::Settle settle, const config::Workload& workload, const kube:
   }
   if (pod == nullptr) return notKnown("the pod's specification is not known");
   if (pod->ownerKind == "Job" || (!pod->restartPolicy.empty() && pod->restartPolicy != "Always")) {
-    return refused("the pod is of a Job or is not restarted always: it would count as completed or failed");
+    return refused(
+        "the pod belongs to a Job or is not restarted always: it would count as completed or failed");
   }
   const auto executed = executedIn(*container, workload.standIn.path);
   if (!executed.empty()) {

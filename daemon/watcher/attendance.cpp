@@ -177,7 +177,7 @@ void Attendance::reportAnnotations(const PodView::Pod& pod, const Covering& cove
   if (notes.overLimit > 0) troubles.push_back(overLimitText(pod.sandbox));
   for (const auto& workload : covering.withoutPolicy) {
     troubles.push_back("workload " + workload->name +
-                       " matches pods of Jobs and does not cover them: it does not say restart.policy "
+                       " matches pods of Jobs and does not cover them: it does not set restart.policy "
                        "(OnFailure or Never, as the pods do)");
   }
   for (const auto& trouble : troubles) {

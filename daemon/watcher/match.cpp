@@ -107,7 +107,7 @@ class Follower {
     if (isOfJob(sandbox_) && !workload->restart.policy) {
       ++covering_.refused;
       return "annotation " + quoted(std::string(kBinaryAnnotation) + choice.container) +
-             ": the pod is of a Job, and no workload of this binary that says restart.policy covers the "
+             ": the pod belongs to a Job, and no workload of this binary that sets restart.policy covers the "
              "container";
     }
     workload->binary = choice.binary;

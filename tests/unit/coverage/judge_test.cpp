@@ -202,7 +202,7 @@ TEST_F(CoverageTest, APodOfAJobNeedsItsRestartPolicy) {
   pod.at("metadata").at("labels").as_object()["job-name"] = "web";
   auto& workload = addWorkload();
   EXPECT_EQ(only().verdict, Verdict::not_covered);
-  EXPECT_THAT(only().why, HasSubstr("does not say restart.policy"));
+  EXPECT_THAT(only().why, HasSubstr("does not set restart.policy"));
   workload.restart.policy = config::RestartPolicy::never;
   EXPECT_EQ(only().verdict, Verdict::rescued) << only().why;
 }
