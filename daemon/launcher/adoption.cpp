@@ -112,7 +112,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Adoption::adopt(ProcessRecord 
   }
   if (record.startTime == 0) record.startTime = sys::startTimeOf(Stage::run, record.pid).value_or(0);
   auto logs = co_await followOutput(record);
-  // One whose output nobody reads stops in a write, once its FIFO is full.
+  // A fallback without a reader for its output stops in a write once its FIFO is full.
   if (!logs && mayBeReadLater(logs.error())) co_return tl::unexpected<Error>(logs.error());
   // Leaves of an older release do not record their owner.
   for (const auto& path : record.cgroupLeaves) {
@@ -127,7 +127,7 @@ asio::awaitable<Result<std::unique_ptr<Process>>> Adoption::adopt(ProcessRecord 
                                            network ? std::move(*network) : sys::NamespaceFd());
 }
 
-/// Opened by a worker: whoever has a FIFO open can hold it, and keep those who open it waiting.
+/// A worker opens the FIFOs: a program that has one open can make this hang.
 asio::awaitable<Result<std::unique_ptr<LogPump>>> Adoption::followOutput(ProcessRecord record) const {
   const LogTarget target{record.logFile, parts_.options.logs, ownerOfLog(record.logFile)};
   FB_CO_TRY(auto folder, parts_.grounds.fifos->openFolder(record.recoveryId));

@@ -63,9 +63,9 @@ struct CopiedLog {
   Left left = Left::unknown;
 };
 
-/// Reads one piece of one stream from its FIFO, passed as a descriptor, without a file to copy it to. Whoever
-/// has the FIFO open can hold it, by splice(2) from a socket that says nothing, and all who read, open or
-/// close it wait meanwhile: O_NONBLOCK does not help.
+/// Discards one piece of one stream from its FIFO, passed as a descriptor. A program that has the FIFO open
+/// can lock it, by splice(2) from a silent socket: until that ends, every read, open and last close hangs,
+/// despite O_NONBLOCK.
 struct DropLogQuestion {
   std::uint32_t maxBytes = 0;
 };
@@ -80,7 +80,7 @@ void ask(workers::Task& task, const ListLogsQuestion& question);
 /// The task takes ownership of `fifo`.
 void ask(workers::Task& task, const CopyLogQuestion& question, sys::UniqueFd fifo);
 void ask(workers::Task& task, const DropLogQuestion& question, sys::UniqueFd fifo);
-/// Of `folder`, too.
+/// The task takes ownership of `folder`.
 void ask(workers::Task& task, const OpenFifosQuestion& question, sys::UniqueFd folder);
 
 /// Reason protocol for a malformed response.

@@ -248,7 +248,7 @@ void Spawner::take(Launch& launch, const ChildReport& report, pid_t sender) {
   }
 }
 
-/// Without the descriptor nobody could be told of the process.
+/// Without the descriptor the process could not be reported.
 void Spawner::hold(Launch& launch, pid_t process) {
   launch.pid = launch.started.pid = process;
   launch.process = sys::PidFd(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));

@@ -195,7 +195,7 @@ Result<> Pool::State::hand(Job& job) {
   const auto question = encodeQuestion(job.task.work, job.task.bytes);
   std::vector<int> numbers;
   for (const auto& fd : job.task.fds) {
-    // Its copy could not be made. The worker did nothing wrong.
+    // The copy failed. The worker did nothing wrong.
     if (!fd) return fail(job.task.stage, Reason::system, job.task.what + ": copy a descriptor", EMFILE);
     numbers.push_back(fd.get());
   }

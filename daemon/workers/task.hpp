@@ -29,8 +29,8 @@ enum class Work : std::uint8_t {
 inline constexpr std::size_t kWorks = 8;
 std::string_view toString(Work work);
 
-/// What a worker may hang on. Workers that hang on files say nothing of a pipe, which has to be read although
-/// they do.
+/// What a worker may hang on. Workers that hang on a pod's files do not mean that its pipes hang; those must
+/// still be read.
 enum class Touches : std::uint8_t { files, pipes };
 Touches touchedBy(Work work);
 

@@ -94,8 +94,8 @@ std::array<std::string, 2> attributesOf(const std::string& key) {
   return {"trusted.fallbackd." + key, "user.fallbackd." + key};
 }
 
-/// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice". A root of kubelet's
-/// own comes before it in a slice's name: "kubelet-kubepods-burstable-podUID.slice".
+/// ".../kubepods/burstable/podUID", or systemd's ".../kubepods-burstable-podUID.slice". kubelet's
+/// --cgroup-root is a prefix of the slice's name: "kubelet-kubepods-burstable-podUID.slice".
 bool isPodCgroup(const std::filesystem::path& path) {
   const auto name = path.filename().string();
   const auto& text = path.native();

@@ -11,10 +11,10 @@ namespace fallbackd::launcher {
 /// long as the file does. Stage logs.
 Result<CopiedLog> copyLog(const CopyLogQuestion& question, const sys::UniqueFd& fifo);
 
-/// Removes and discards at most this many bytes from a FIFO. Blocks only while somebody else holds it.
+/// Removes and discards at most this many bytes from a FIFO. Blocks only while another program locks it.
 CopiedLog dropLog(int fifo, std::uint32_t maxBytes);
 
-/// Opens `name` in `folder`. Reason unsafe_file_type if it is not a FIFO. Blocks as the above.
+/// Opens `name` in `folder`. Reason unsafe_file_type if it is not a FIFO. Blocks as dropLog() does.
 Result<sys::UniqueFd> openFifoAt(const sys::UniqueFd& folder, const std::string& name,
                                  const std::string& what, int flags);
 

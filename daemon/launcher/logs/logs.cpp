@@ -87,8 +87,8 @@ asio::awaitable<void> LogPump::Sink::pause(std::chrono::nanoseconds length) {
   if (length > 0ns) co_await hurrying.waitFor(length);
 }
 
-/// By a worker also where there is no file: whoever has the FIFO open can hold it. Empty if nothing could be
-/// read.
+/// A worker reads even without a file: a program that has the FIFO open can make a read hang. Empty if
+/// nothing could be read.
 asio::awaitable<std::optional<CopiedLog>> LogPump::Sink::copy(Watched& fifo, std::string stream,
                                                               LineEnds ends) {
   const auto now = clock.now();
@@ -130,7 +130,7 @@ asio::awaitable<void> LogPump::copyStream(Watched fifo, std::string stream, std:
     const auto copied = co_await sink->copy(fifo, stream, ends);
     sink->pass();
     if (!copied) {
-      if (sink->hurrying.isSet()) co_return;  // nobody can read the rest now
+      if (sink->hurrying.isSet()) co_return;  // the rest cannot be read now
       co_await sink->pause(kUnreadPause);
       continue;
     }
