@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hostile containers of the pod against a thousand launches: until execveat, nothing of a launch can be
-// seized, read or signalled. Afterwards the fallback is as open to them as a container.
+// seized, read or signalled. After that the fallback is as open to them as a container.
 #include "launch_fixture.hpp"
 #include "neighbour.hpp"
 
@@ -75,8 +75,8 @@ TEST_P(Attackers, ReachNothingBeforeExecveat) {
   RecordProperty("seen", static_cast<int>(victims.size()));
   RecordProperty("reached", static_cast<int>(beginningWith(lines, "reached").size()));
   RecordProperty("touched", static_cast<int>(beginningWith(lines, "touched").size()));
-  EXPECT_THAT(beginningWith(lines, "reached"), IsEmpty()) << "something of the host was open";
-  EXPECT_THAT(beginningWith(lines, "touched"), IsEmpty()) << "seen before execveat";
+  EXPECT_THAT(beginningWith(lines, "reached"), IsEmpty()) << "something of the host was reachable";
+  EXPECT_THAT(beginningWith(lines, "touched"), IsEmpty()) << "seen by the attacker before execveat";
   EXPECT_GT(victims.size(), kLaunches / 4U) << "it attacked too few to prove anything";
   EXPECT_EQ(failed, 0);
 }

@@ -25,7 +25,7 @@ class Leaf : public LaunchTest {
   }
 };
 
-/// In the pod's own cgroup if nothing is limited or counted; never in the daemon's.
+/// It is in the pod's own cgroup where nothing is limited or counted, and never in the daemon's.
 TEST_F(Leaf, IsBelowThePodWhereverThatMatters) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
@@ -75,7 +75,7 @@ TEST_F(Leaf, ProcessesInAnOldLeafEndBeforeTheNewLaunch) {
   const auto wanted = request({"wait"});
   const auto first = launched(wanted);
   ASSERT_NE(first, nullptr);
-  // The same container again, without stopping the first one, as after an early crash of the daemon.
+  // The same container again without stopping the first, as after an early crash of the daemon.
   auto again = wanted;
   again.recoveryId = "again";
   const auto second = launched(again);

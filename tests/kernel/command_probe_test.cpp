@@ -81,10 +81,10 @@ TEST_F(CommandProbes, TheExitCodeIsTheAnswer) {
   ASSERT_FALSE(crashed);
   EXPECT_EQ(crashed.error().reason, Reason::not_ready);
   EXPECT_EQ(crashed.error().context, "ended by signal 6");
-  EXPECT_TRUE(sys::startTimeOf(Stage::run, process->record().pid)) << "the fallback goes on";
+  EXPECT_TRUE(sys::startTimeOf(Stage::run, process->record().pid)) << "the fallback keeps running";
   EXPECT_TRUE(probeLeaves(process->record()).empty());
   const auto log = contentOf(process->record().logFile);
-  EXPECT_EQ(log.find("not healthy"), std::string::npos) << "it has no log: " << log;
+  EXPECT_EQ(log.find("not healthy"), std::string::npos) << "the probe is not logged: " << log;
   stop(process);
 }
 
@@ -101,7 +101,7 @@ TEST_F(CommandProbes, ItRunsAsTheFallbackDoesInAPlaceOfItsOwn) {
   EXPECT_TRUE(answers(like, "silent", "0")) << "output goes nowhere";
   EXPECT_TRUE(answers(like, "alone", std::to_string(process->record().pid)));
   EXPECT_TRUE(ask(like, {"--health-check=descriptors"}));
-  EXPECT_TRUE(ask(like, {"--health-check=peek"})) << "nothing of ours is in reach";
+  EXPECT_TRUE(ask(like, {"--health-check=peek"})) << "it cannot reach anything of the daemon";
   stop(process);
 }
 
@@ -113,7 +113,7 @@ TEST_F(CommandProbes, TimeIsUpForEverythingThatItStarted) {
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().reason, Reason::not_ready) << late.error().message();
   EXPECT_EQ(late.error().context, "not over within 1s");
-  // A cgroup can only be removed when nothing is left in it.
+  // A cgroup can be removed only when it is empty.
   EXPECT_TRUE(probeLeaves(process->record()).empty());
   stop(process);
 }
@@ -127,16 +127,18 @@ TEST_F(CommandProbes, WhatIsCancelledLeavesNothing) {
   asio::co_spawn(loop, endedWhenUp(like, {"/probe", "answer", "hang", "/data/up"}, up),
                  [&](const std::exception_ptr&, bool was) { ended = was; });
   ASSERT_TRUE(turnUntil([&] { return std::filesystem::exists(data_ / "up"); }));
-  EXPECT_FALSE(probeLeaves(process->record()).empty()) << "a leaf of its own";
+  EXPECT_FALSE(probeLeaves(process->record()).empty()) << "it has its own leaf";
   const auto members = contentOf(process->record().cgroupLeaves.front() + "/cgroup.procs");
-  EXPECT_EQ(members, std::to_string(process->record().pid) + "\n") << "the fallback's has only the fallback";
-  EXPECT_EQ(run(launcher->collectOrphans({process->record()})).removed, 0U) << "it runs: not an orphan";
+  EXPECT_EQ(members, std::to_string(process->record().pid) + "\n")
+      << "the fallback's leaf contains only the fallback";
+  EXPECT_EQ(run(launcher->collectOrphans({process->record()})).removed, 0U)
+      << "it runs, so it is not an orphan";
   EXPECT_FALSE(probeLeaves(process->record()).empty());
   EXPECT_FALSE(ended);
   up.set();
   ASSERT_TRUE(turnUntil([&] { return ended.has_value(); }));
   EXPECT_TRUE(*ended);
-  // Those in the other place do not have to wait until that is cleaned up, and are not disturbed by it.
+  // Probes in the other place neither wait for this cleanup nor are disturbed by it.
   auto elsewhere = like;
   elsewhere.probePlace = 1;
   for (int i = 0; i < 5; ++i) {
@@ -147,17 +149,17 @@ TEST_F(CommandProbes, WhatIsCancelledLeavesNothing) {
   stop(process);
 }
 
-/// Root opens it. Were it a file of a volume, whoever runs the command could read or write what it may not
-/// open.
+/// Root opens /dev/null for the probe. If a volume's file were opened instead, the pod could read or write
+/// what it may not open itself.
 TEST_F(CommandProbes, AVolumeInThePlaceOfDevNullIsNotOpened) {
   auto like = withVolume();
   const auto secret = data_ / "secret";
-  std::ofstream(secret) << "of root\n";
+  std::ofstream(secret) << "root's\n";
   like.workload.volumes.push_back({config::Volume::Kind::empty_dir, "data", "/dev/null", "secret", false});
   const auto ran = ask(like, {"--health-check"});
   ASSERT_FALSE(ran);
   EXPECT_THAT(ran.error().message(), HasSubstr("standard input and output"));
-  EXPECT_EQ(contentOf(secret), "of root\n");
+  EXPECT_EQ(contentOf(secret), "root's\n");
 }
 
 TEST_F(CommandProbes, InASharedPidNamespaceItStaysOutside) {
@@ -180,7 +182,7 @@ TEST_F(CommandProbes, WhereItCannotRunThatIsNotAnAnswer) {
   auto like = request({"wait"});
   const auto process = launched(like);
   ASSERT_NE(process, nullptr);
-  like.sandbox.pausePid = ::getpid();  // in the node's own network: not a pod's
+  like.sandbox.pausePid = ::getpid();  // in the node's own network, not in a pod's
   const auto refused = ask(like, {"--health-check"});
   like.sandbox = sandbox->status();
   const auto nothing = run(launcher->probe(like, {}, kAmple));

@@ -135,8 +135,8 @@ bool nodeHasAppArmor() {
   return trim(contentOf("/sys/module/apparmor/parameters/enabled")) == "Y";
 }
 
-/// fallbackd's own container has no securityfs, so it cannot read which profiles are loaded. Of two nodes
-/// where no container ran yet, only one would be rescued.
+/// fallbackd's own container has no securityfs, so it cannot read which profiles are loaded. A fallback must
+/// start in spite of that.
 TEST_F(Confinement, WithoutTheKernelsListTheDefaultProfileIsAppliedOrReported) {
   if (!nodeHasAppArmor()) GTEST_SKIP() << "this kernel has no AppArmor, or it is switched off";
   auto given = options();
@@ -165,8 +165,8 @@ TEST_F(Confinement, WithoutTheKernelsListAMissingProfileIsNamed) {
   EXPECT_THAT(error.message(), HasSubstr("fallbackd-no-such-profile is not loaded"));
 }
 
-// On a node with neither AppArmor nor SELinux: labels_test tests the decision on fake /sys and /proc trees,
-// and this tests that the launch writes the label.
+// On a node with neither AppArmor nor SELinux. labels_test tests the decision on fake /sys and /proc trees;
+// this tests that the launch writes the label.
 TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
   const auto kernel = folder / "kernel";
   writeText(kernel / "proc" / "filesystems", "nodev\tselinuxfs\n");
@@ -175,7 +175,7 @@ TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
   launcherWith(given);
   auto wanted = request({"wait"});
   wanted.workload.security.seLinuxLabel = "system_u:system_r:container_t:s0";
-  // The real kernel has no such attribute: a fallback must not run without its label.
+  // The real kernel does not have this attribute: a fallback must not run without its label.
   const auto error = refusal(wanted);
   EXPECT_EQ(error.stage, Stage::identity);
   EXPECT_THAT(error.message(), HasSubstr("label the process by attr/exec"));

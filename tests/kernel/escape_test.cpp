@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hostile program as the workload tries each way out of the pod, as an ordinary user and as uid 0, and each
-// is refused. What it must not have touched is checked from outside. ESCAPE_JSON names a folder for the table
-// of scripts/report isolation.
+// A hostile program, as the workload, tries each way out of the pod, as an ordinary user and as uid 0. Each
+// is refused, and the test checks from outside that nothing was touched. ESCAPE_JSON names a folder for the
+// table of scripts/report isolation.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 
@@ -124,7 +124,7 @@ struct Way {
 
 class Escape : public EscapeTest, public ::testing::WithParamInterface<Way> {
  protected:
-  /// The arguments for the probe, and what has to be prepared.
+  /// The probe's arguments; prepares what the way needs.
   std::vector<std::string> arguments() {
     const std::string name = GetParam().name;
     if (name == "ptrace") {
@@ -211,7 +211,7 @@ TEST_F(EscapeTest, AHealthCheckHasNoDescriptors) {
   if (process) stop(*process);
 }
 
-/// CVE-2024-21626 through the configuration: the folder is named through a leaked descriptor.
+/// CVE-2024-21626 by way of the configuration: it names the folder through a leaked descriptor.
 TEST_F(EscapeTest, AWorkingDirectoryThroughADescriptorIsRefused) {
   std::string says;
   for (const char* path : {"/proc/self/fd/3", "/proc/self/fd/5", "/proc/self/fd/7/../../..", "/proc/self/cwd",
@@ -220,7 +220,7 @@ TEST_F(EscapeTest, AWorkingDirectoryThroughADescriptorIsRefused) {
     wanted.workload.workingDir = path;
     const auto process = launch(std::move(wanted));
     if (process) {
-      // The name is harmless: then the process is inside.
+      // The name was harmless if the process is inside.
       EXPECT_EQ(ProbeOutput(logWith(*process, " F end\n")).one("escaped"), "") << path;
       stop(*process);
       continue;
@@ -233,7 +233,8 @@ TEST_F(EscapeTest, AWorkingDirectoryThroughADescriptorIsRefused) {
   expectNothingTouched();
 }
 
-/// CVE-2026-8052: whoever can write to the FIFOs' folder replaces one by a symlink while no daemon runs.
+/// CVE-2026-8052: an attacker who can write to the FIFOs' folder replaces a FIFO by a symlink while no daemon
+/// runs.
 TEST_F(EscapeTest, ALogFifoSwappedForASymlinkIsNotFollowed) {
   auto process = launched(request({"term"}));
   ASSERT_NE(process, nullptr);
@@ -262,12 +263,12 @@ TEST_F(EscapeTest, FifosAreNotCreatedThroughASymlinkedFolder) {
   std::filesystem::create_directory_symlink(folder / "victim",
                                             folder / "run" / "recoveries" / wanted.recoveryId);
   const auto process = launch(std::move(wanted));
-  if (process) stop(*process);  // it replaced the link by its own folder
+  if (process) stop(*process);  // it replaced the link with its own folder
   EXPECT_EQ(contentOf(folder / "victim" / "stdout"), "precious\n");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "victim"), {}), 1);
   record("the FIFOs' folder swapped for a symlink (CVE-2026-8052)", "root in the run folder",
          contentOf(folder / "victim" / "stdout") == "precious\n",
-         process ? "the link is replaced by a folder" : process.error().message());
+         process ? "the link is replaced with a folder" : process.error().message());
 }
 
 TEST_F(EscapeTest, ALogFileThatIsALinkIsRefused) {

@@ -36,7 +36,7 @@ bool bringUpLoopback() {
   return up;
 }
 
-/// As a runtime does for a pause process with its own PID namespace; or not as a runtime does.
+/// Mounts /proc as a runtime does for a pause process with its own PID namespace, or deliberately wrong.
 bool showOwnProcesses(FakeSandbox::Shape::Proc proc) {
   using Proc = FakeSandbox::Shape::Proc;
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
@@ -49,7 +49,7 @@ bool showOwnProcesses(FakeSandbox::Shape::Proc proc) {
 [[noreturn]] void bePause(FakeSandbox::Shape shape, int goPipe, int readyPipe) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   char byte = 0;
-  // Before its ids are mapped, a process can do little in a user namespace.
+  // A process can do little in a user namespace before its ids are mapped.
   const bool mapped = ::read(goPipe, &byte, 1) == 1;
   const bool made = mapped &&
                     (shape.hostNetwork || (::unshare(CLONE_NEWNET | CLONE_NEWUTS) == 0 && bringUpLoopback() &&

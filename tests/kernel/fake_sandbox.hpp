@@ -21,12 +21,12 @@ class FakeSandbox {
     bool userNamespace = false;  // its ids 0 to 65535 are kFirstId and up on the host
     bool sharedPids = false;     // the pod's containers share the pause process's PID namespace
     bool hostPid = false;
-    // What the pause process finds at /proc where it has a PID namespace of its own.
+    // What the pause process finds at /proc if it has its own PID namespace.
     enum class Proc { own, of_host, something_else } proc = Proc::own;
   };
   static constexpr unsigned kFirstId = 100000;
 
-  /// `folder`: where its resolv.conf, shm and log folder are created.
+  /// `folder`: its resolv.conf, shm and log folder are created there.
   FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies);
   FakeSandbox(const std::filesystem::path& folder, const std::vector<sys::CgroupHierarchy>& hierarchies,
               Shape shape);
@@ -38,9 +38,9 @@ class FakeSandbox {
   [[nodiscard]] pid_t pause() const { return status_.pausePid; }
   /// The pod's cgroup in each hierarchy.
   [[nodiscard]] const std::vector<std::string>& cgroups() const { return cgroups_; }
-  /// As a runtime does it: the pause process in a cgroup with the sandbox's name, below the pod's.
+  /// As a runtime does: the pause process in a cgroup with the sandbox's name, below the pod's.
   void enterOwnCgroup();
-  /// The same name, below another pod's cgroup.
+  /// Moves it to a cgroup of the same name below another pod's cgroup.
   void leaveOwnCgroupFor(const std::string& otherPod);
   void killPause();
 

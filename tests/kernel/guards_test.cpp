@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guards of the spawner that no other test would miss: each test fails without its guard.
+// Guards of the spawner that no other test covers: each test fails without its guard.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 #include "sys/tracee.hpp"
@@ -39,7 +39,7 @@ std::set<int> descriptorsOf(pid_t pid) {
   return numbers;
 }
 
-/// The result of prctl(PR_GET_DUMPABLE) in another process, which is made to call it; -1 on failure.
+/// The result of prctl(PR_GET_DUMPABLE) in another process, which ptrace makes call it; -1 on failure.
 long dumpableOf(pid_t pid) {
   const auto stopped = [pid] {
     int status = 0;
@@ -102,7 +102,7 @@ class Guards : public LaunchTest {
       std::istringstream list(contentOf(leaf + "/cgroup.procs"));
       pids.clear();
       for (pid_t pid = 0; list >> pid;) pids.push_back(pid);
-      // Not before the health check is executed: until then both run the same program.
+      // Only once the health check is executed: until then both run the same program.
       const auto exe = [](pid_t pid) {
         std::error_code error;
         return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
@@ -134,7 +134,7 @@ TEST_F(Guards, SpawnerAndSpareAreNotDumpable) {
   ::waitpid(ordinary, nullptr, 0);
 }
 
-/// A file of /proc belongs to the process's user if it is dumpable, otherwise to root.
+/// A file in /proc belongs to the process's user if the process is dumpable, otherwise to root.
 TEST_F(Guards, TheProcessThatWaitsForItsHealthCheckIsNotDumpable) {
   shows("A health check looks into the process that waits for it");
   auto wanted = request({"wait"});
@@ -175,12 +175,12 @@ TEST_F(Guards, TheSpawnerHasNoDescriptorOfTheDaemon) {
     }
     return links;
   };
-  EXPECT_THAT(linksOf(::getpid()), HasSubstr("leaky")) << "the test itself would see nothing";
+  EXPECT_THAT(linksOf(::getpid()), HasSubstr("leaky")) << "the test would see nothing";
   EXPECT_THAT(linksOf(launcher->spawner().pid()), Not(HasSubstr("leaky")));
 }
 
 TEST_F(Guards, TheSecureBitsAreSetAndLocked) {
-  shows("A fallback sets secure bits so that uid 0 or an ambient capability means something again");
+  shows("A fallback sets secure bits so that uid 0 or an ambient capability takes effect again");
   const auto process = launched(request({"world"}));
   ASSERT_NE(process, nullptr);
   const auto log = logWith(process, "securebits");
@@ -209,7 +209,7 @@ TEST_F(Guards, TheDaemonsSessionKeyringIsNotInherited) {
   auto wanted = request({"escape", "session-key"});
   wanted.workload.user = {0, 0, {}};
   wanted.workload.security.seccomp.type = config::SecurityProfile::Type::unconfined;  // the default filter
-                                                                                      // forbids it, too
+  // also forbids it
   const auto process = launched(std::move(wanted));
   ASSERT_NE(process, nullptr);
   const ProbeOutput seen(logWith(process, " F end\n"));
@@ -218,8 +218,8 @@ TEST_F(Guards, TheDaemonsSessionKeyringIsNotInherited) {
   EXPECT_NE(seen.one("refused"), "");
 }
 
-/// A check that may trace must not share a PID namespace with the waiting process, which shares memory with a
-/// process of root.
+/// A check that may trace must not share a PID namespace with the waiting process, which shares the memory of
+/// a root process.
 TEST_F(Guards, AHealthCheckThatMayTraceHasItsOwnPidNamespace) {
   shows("A health check with SYS_PTRACE traces the process that waits for it");
   auto wanted = request({"report"});

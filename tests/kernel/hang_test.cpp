@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of a pod that never respond: the launch of that pod hangs for a limited time, and nothing else.
+// Files of a pod that never respond: only that pod's launch hangs, and only for a limited time.
 #include "launch_fixture.hpp"
 #include "launcher/logs/fifo_folders.hpp"
 #include "launcher/logs/logs.hpp"
@@ -33,7 +33,7 @@ using workers::Work;
 class Hang : public LaunchTest {
  protected:
   void TearDown() override {
-    if (fuse) fuse->end();  // processes that hang in it may now end
+    if (fuse) fuse->end();  // processes that hang in it can now end
     // The loop reaps workers that were killed earlier.
     if (launcher != nullptr) waitFor([this] { return launcher->workers()->counts().stuck == 0; });
     fuse.reset();
@@ -98,7 +98,7 @@ TEST_F(Hang, AHangingVolumeFailsItsLaunchAndTheNextOneAtOnce) {
   EXPECT_THAT(refused.error().message(), HasSubstr("the volumes of pod"));
   EXPECT_GT(turns, 20U) << "the loop keeps running";
   turns = 100'000;
-  EXPECT_EQ(launcher->workers()->counts().stuck, 1U) << "SIGKILL cannot end it";
+  EXPECT_EQ(launcher->workers()->counts().stuck, 1U) << "SIGKILL cannot end the worker";
 
   auto honest = request({"wait"});
   honest.workload.volumes = {{Volume::Kind::empty_dir, "scratch", "/scratch", "", false}};
@@ -112,7 +112,7 @@ TEST_F(Hang, AHangingVolumeFailsItsLaunchAndTheNextOneAtOnce) {
   ASSERT_FALSE(third);
   EXPECT_EQ(third.error().reason, Reason::unavailable);
   EXPECT_THAT(third.error().message(), HasSubstr("2 workers hang on files of this pod already"));
-  EXPECT_EQ(fuse->asked(), asked) << "it must not be tried";
+  EXPECT_EQ(fuse->asked(), asked) << "it must not try again";
   const auto counts = launcher->workers()->counts();
   EXPECT_EQ(counts.missed.at(static_cast<std::size_t>(Work::prepare_volumes)), 2U);
   EXPECT_EQ(counts.refused.at(static_cast<std::size_t>(Work::prepare_volumes)), 1U);
@@ -179,7 +179,7 @@ TEST_F(Hang, AHangingLogFileIsGivenUpAndTheFifoIsDrained) {
   ASSERT_TRUE(pump);
   const std::string block(64 * 1024, 'x');
   std::size_t written = 0;
-  // More than a FIFO holds, so it must have been drained.
+  // More than a FIFO holds, so the FIFO must have been drained.
   EXPECT_TRUE(waitFor([&] {
     const ssize_t size = ::write(out->get(), block.data(), block.size());
     if (size > 0) written += static_cast<std::size_t>(size);
@@ -290,7 +290,7 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
   pool.onMissed([&](const workers::Missed& missed) { missedPods.push_back(missed.owner.pod); });
   const std::string file = folder / "hanging/file";
   const auto reasonOf = [&](const Owner& owner) {
-    // Long enough for a worker to start and to hang: one that is killed before leaves its place.
+    // Long enough for a worker to start and to hang: a worker that is killed before that frees its place.
     return ask(pool, readTask(file, owner, 1s)).error().reason;
   };
   EXPECT_EQ(reasonOf({"a", "1"}), Reason::timeout);
@@ -308,7 +308,7 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
   EXPECT_EQ(outcome->bytes, "there");
 }
 
-/// Launches have a limit of their own: one more than everything else.
+/// Launches have their own limit: one more than everything else.
 void Hang::expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency) {
   hangAt(folder / "hanging");
   writeText(folder / "file", "there");
@@ -329,7 +329,7 @@ void Hang::expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency)
   ASSERT_TRUE(waitFor([&] { return fuse->asked() >= 1; }));
   const auto outcome = ask(pool, read(folder / "file", {"b", "x"}, 10s));
   ASSERT_TRUE(outcome) << outcome.error().message();
-  EXPECT_EQ(late, 0U) << "it must not wait for hanging ones";
+  EXPECT_EQ(late, 0U) << "it must not wait for hanging tasks";
   EXPECT_TRUE(waitFor([&] { return late == 6; })) << "each of them ends in time, with or without a worker";
   fuse->end();
   EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));

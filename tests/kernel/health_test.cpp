@@ -69,7 +69,7 @@ TEST_F(Health, AHangingCheckIsKilledInTime) {
 TEST_F(Health, ADaemonLeftBehindIsKilledBeforeTheStart) {
   const auto process = launched(withCheck("--health-check=daemon"));
   ASSERT_NE(process, nullptr);
-  logWith(process, "daemon left behind");  // it was there
+  logWith(process, "daemon left behind");  // the daemon did run
   const auto children = contentOf("/proc/" + std::to_string(process->record().pid) + "/task/" +
                                   std::to_string(process->record().pid) + "/children");
   EXPECT_EQ(children, "");

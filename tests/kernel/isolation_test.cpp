@@ -60,7 +60,7 @@ TEST_F(Isolation, EvenRootHasNoCapabilities) {
 }
 
 TEST_F(Isolation, InheritsNoDescriptorSignalMaskOrUmask) {
-  const sys::UniqueFd leaky(::dup(0));  // without CLOEXEC, as a careless library leaves them
+  const sys::UniqueFd leaky(::dup(0));  // without CLOEXEC, as a careless library leaves it
   sigset_t blocked;
   sigset_t before;
   sigemptyset(&blocked);
@@ -68,7 +68,7 @@ TEST_F(Isolation, InheritsNoDescriptorSignalMaskOrUmask) {
   ::sigprocmask(SIG_BLOCK, &blocked, &before);
   ::signal(SIGUSR2, SIG_IGN);
   const mode_t mask = ::umask(0);
-  // A second launcher, whose spawner starts with all of this around.
+  // The spawner of a second launcher inherits all of this.
   launcherWith(options());
   const auto seen = reportOf(request({"report"}));
   ::umask(mask);
@@ -95,7 +95,7 @@ TEST_F(Isolation, HasExactlyTheConfiguredArgumentsAndEnvironment) {
 }
 
 TEST_F(Isolation, LimitsAndOomScoreAreThoseOfAContainer) {
-  const rlimit few{256, 512};  // what containerd gives its containers, of which the pause process is one
+  const rlimit few{256, 512};  // what containerd gives its containers, including the pause process
   ASSERT_EQ(::prlimit(sandbox->pause(), RLIMIT_NOFILE, &few, nullptr), 0);
   const auto seen = reportOf(request({"report"}));
   EXPECT_EQ(seen.one("rlimit.nofile"), "256 512");
@@ -109,7 +109,7 @@ TEST_F(Isolation, WhatTheDaemonWasGivenIsNotInherited) {
   const rlimit few{std::min<rlim_t>(before.rlim_max, 512), before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
   ASSERT_EQ(::setpriority(PRIO_PROCESS, 0, 5), 0);
-  // Its spawner has the same limits and priority.
+  // Its spawner inherits the limits and the priority.
   launcherWith(options());
   const auto process = launched(request({"report"}));
   ASSERT_EQ(::setpriority(PRIO_PROCESS, 0, 0), 0);
@@ -167,7 +167,7 @@ TEST_F(Isolation, DeniedCallsAreDenied) {
   }
   EXPECT_NE(seen.number("try.proc1.root"), 0);
   EXPECT_NE(seen.number("try.self.exe"), 0);
-  EXPECT_EQ(seen.number("try.kill.all"), ESRCH);  // it sees nobody but itself
+  EXPECT_EQ(seen.number("try.kill.all"), ESRCH);  // it sees only itself
   EXPECT_EQ(seen.number("try.personality.query"), 0);
   EXPECT_EQ(seen.number("try.fork"), 0);  // programs can do what they need
 }

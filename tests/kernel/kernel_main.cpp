@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each test program runs in its own mounts, in which the machine is read-only. So leftovers of a test are
-// distinguishable from what others on the machine do, they vanish with a killed run, and a test that removes
+// Each test program runs in its own mounts, in which the machine is read-only. So leftovers of a test can be
+// distinguished from what else happens on the machine, they vanish with a killed run, and a test that removes
 // too much removes nothing of the machine.
 #include "read_only.hpp"
 

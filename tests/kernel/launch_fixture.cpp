@@ -135,7 +135,7 @@ launcher::LaunchRequest LaunchTest::request(std::vector<std::string> args) {
   wanted.workload.match.container = "app" + number;
   wanted.workload.binary = {"probe", "1.0.0"};
   wanted.workload.args = std::move(args);
-  // The default of 2 s is short where processors are emulated and attackers use all of them.
+  // The default of 2 s is too short on emulated processors that are busy with attackers.
   wanted.workload.healthCheck.timeout = std::chrono::seconds(60);
   return wanted;
 }

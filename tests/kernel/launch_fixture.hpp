@@ -67,7 +67,7 @@ class LaunchTest : public ::testing::Test {
   void launcherWith(const launcher::LocalLauncher::Options& given);
   /// Why a launch is refused; fails the test if it succeeds.
   Error refusal(launcher::LaunchRequest wanted);
-  /// Launches; fails the test if that does not work.
+  /// Launches; fails the test if the launch fails.
   ProcessPtr launched(launcher::LaunchRequest wanted);
   launcher::ExitStatus stop(const ProcessPtr& process,
                             std::chrono::nanoseconds grace = std::chrono::nanoseconds(0)) {

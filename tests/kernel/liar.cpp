@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A spawner that answers each order with a lie. Its program's name says which: spawner-liar-LIE. The process
-// that it names is its own child, outside every leaf.
+// A spawner that answers each order with a lie. The name of its program, spawner-liar-LIE, selects the lie.
+// It reports its own child, which is outside every leaf.
 #include "spawner/protocol.hpp"
 #include "sys/message_socket.hpp"
 #include "sys/process.hpp"
@@ -40,7 +40,7 @@ pid_t makeBystander() {
   const auto pid = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    while (::getppid() == parent) ::pause();  // it may have exited before
+    while (::getppid() == parent) ::pause();  // it may have exited already
     ::_exit(0);
   }
   return pid;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The spawner is believed only if the kernel agrees: whatever it reports, no process outside the launch's own
-// leaf is adopted or killed.
+// The daemon believes the spawner only if the kernel agrees: whatever it reports, no process outside the
+// launch's own leaf is adopted or killed.
 #include "launch_fixture.hpp"
 
 #include <csignal>
@@ -59,7 +59,7 @@ TEST_P(Liar, IsNotBelieved) {
   ASSERT_FALSE(*outcome) << "a process outside the leaf was taken for the fallback";
   EXPECT_EQ(outcome->error().stage, Stage::spawner) << outcome->error().message();
   lived = GetParam() != std::string("foreign") || (bystander > 0 && ::kill(bystander, 0) == 0);
-  EXPECT_TRUE(lived) << "the daemon killed a process that is not its own";
+  EXPECT_TRUE(lived) << "the daemon killed a process that is not its child";
 }
 
 INSTANTIATE_TEST_SUITE_P(Lies, Liar,
@@ -88,7 +88,7 @@ TEST_F(ForeignProcess, IsNotAdoptedEvenIfPidAndStartTimeMatch) {
   if (adopted) stop(*adopted);
   EXPECT_FALSE(endsNow(bystander)) << "it was killed";
   endChild(bystander);
-  run(process->exited());  // the leftovers of that record are our own
+  run(process->exited());  // that record's leftovers are our own
   stop(process);
 }
 
@@ -104,7 +104,7 @@ TEST_F(ForeignProcess, InOtherNamespacesIsNotAdopted) {
 
 TEST_F(ForeignProcess, ThatLeftTheLeafIsNotSignalled) {
   RecordProperty("item", "2");
-  RecordProperty("attack", "Hand-back of a recovery whose process is not in its leaf");
+  RecordProperty("attack", "Hand-back of a recovery after its process has left the leaf");
   auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   const pid_t pid = process->record().pid;

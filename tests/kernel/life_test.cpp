@@ -40,7 +40,7 @@ TEST_F(Life, ExitCodeAndSignalAreDistinguished) {
 }
 
 TEST_F(Life, AProgramThatExitsAtOnceCountsAsStarted) {
-  // An exiting process has already left its own v1 cgroup, but has not ended.
+  // An exiting process leaves its v1 cgroup before it has ended.
   for (int i = 0; i < 40; ++i) {
     const auto process = launched(request({"exit", "42"}));
     ASSERT_NE(process, nullptr) << "launch " << i;
@@ -111,7 +111,7 @@ TEST_F(Life, WithoutALogFolderTheOutputIsDiscardedWithoutBlocking) {
   ASSERT_NE(process, nullptr);
   EXPECT_EQ(process->record().logFile, "");
   const std::string stat = "/proc/" + std::to_string(process->record().pid) + "/syscall";
-  // It is in pause(2), system call 34, once all output was read.
+  // Once all output was read it is in pause(2), system call 34.
   const auto deadline = Monotonic::now() + 20s;
   while (!contentOf(stat).starts_with("34 ") && Monotonic::now() < deadline) loop.run_one_for(10ms);
   EXPECT_TRUE(contentOf(stat).starts_with("34 "));
@@ -147,7 +147,7 @@ TEST_F(Life, IsAdoptedByTheNextDaemon) {
   for (const auto& leaf : record.cgroupLeaves) EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
-/// The daemon that launched it could not read when it started.
+/// The daemon that launched it could not read its start time.
 TEST_F(Life, AProcessWhoseStartTimeIsNotRecordedIsAdopted) {
   auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
@@ -157,8 +157,8 @@ TEST_F(Life, AProcessWhoseStartTimeIsNotRecordedIsAdopted) {
   process.reset();
   auto adopted = run(launcher->adopt(record));
   ASSERT_TRUE(adopted) << adopted.error().message();
-  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
-  EXPECT_EQ((*adopted)->record().startTime, known) << "from now on it is known";
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was killed";
+  EXPECT_EQ((*adopted)->record().startTime, known) << "now it is known";
   stop(*adopted);
 }
 
@@ -173,19 +173,19 @@ TEST_F(Life, AKernelThatCannotTellEndsNothing) {
   });
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().errnum, ENOMEM) << unknown.error().message();
-  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
+  EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was killed";
   const auto refused = onOwnThread([&]() -> Error {
     if (!refuseCalls(pollCalls(), ENOMEM)) return {Stage::run, Reason::internal, 0, "no filter"};
     return refusal(request({"wait"}));
   });
   EXPECT_EQ(refused.reason, Reason::system) << refused.message();
-  EXPECT_EQ(refused.errnum, ENOMEM) << "the sandbox is there: " << refused.message();
+  EXPECT_EQ(refused.errnum, ENOMEM) << "the sandbox exists: " << refused.message();
   auto adopted = run(launcher->adopt(record));
   ASSERT_TRUE(adopted) << adopted.error().message();
   stop(*adopted);
 }
 
-/// The program runs already: ending it would be worse than waiting for a descriptor.
+/// The program already runs: killing it would be worse than waiting for a descriptor.
 TEST_F(Life, WithoutADescriptorAStartedProcessIsExaminedLater) {
   std::atomic<int> refused = 0;
   const auto process = onOwnThread([&]() -> ProcessPtr {
@@ -225,7 +225,7 @@ TEST_F(Life, AnotherProcessWithTheSamePidIsNotAdopted) {
   ASSERT_NE(process, nullptr);
   auto record = process->record();
   stop(process);
-  record.pid = ::getpid();  // runs, but is another
+  record.pid = ::getpid();  // it runs, but is a different process
   const auto adopted = run(launcher->adopt(record));
   ASSERT_FALSE(adopted);
   EXPECT_EQ(adopted.error().reason, Reason::not_found);

@@ -33,8 +33,8 @@ class Logs : public LaunchTest {
     std::sort(names.begin(), names.end());
     return names;
   }
-  /// Until then it ignores a SIGTERM, as the first process of its PID namespace. Its first line, which says
-  /// the same, may be lost.
+  /// Until it waits it ignores a SIGTERM, as the first process of its PID namespace. Its first line says that
+  /// it waits, but may be lost.
   static bool awaitsTerm(const ProcessPtr& process) {
     const auto call = "/proc/" + std::to_string(process->record().pid) + "/syscall";
     const auto waits = std::to_string(SYS_rt_sigtimedwait) + " ";
@@ -73,7 +73,7 @@ TEST_F(Logs, AFileThatKubeletRotatesIsFollowed) {
   std::filesystem::rename(logFolder() / "0.log", logFolder() / "0.log.20260101-000001");
   writeText(logFolder() / "0.log", "");
   file->write("three\n");
-  EXPECT_EQ(contentOf(logFolder() / "0.log"), "three\n") << "the runtime has";
+  EXPECT_EQ(contentOf(logFolder() / "0.log"), "three\n") << "the runtime has opened a new one";
   EXPECT_EQ(contentOf(logFolder() / "0.log.20260101-000000"), "one\n");
   EXPECT_EQ(contentOf(logFolder() / "0.log.20260101-000001"), "two\n");
 }
@@ -87,7 +87,7 @@ TEST_F(Logs, AFileThatIsALinkIsNotWrittenTo) {
   std::filesystem::create_hard_link(folder / "victim", logFolder() / "0.log");
   EXPECT_EQ(LogFile::open(logFolder() / "0.log", {}).error().reason, Reason::unsafe_file_type);
   std::filesystem::remove(logFolder() / "0.log");
-  // Replaced while it is written: the next file is checked like the first.
+  // Replaced while it is written: the next file is checked like the first one.
   auto file = LogFile::open(logFolder() / "0.log", {.maxBytes = 10, .maxFiles = 3});
   ASSERT_TRUE(file);
   file->write("one line\n");
@@ -97,7 +97,7 @@ TEST_F(Logs, AFileThatIsALinkIsNotWrittenTo) {
   EXPECT_EQ(contentOf(folder / "victim"), "precious\n");
 }
 
-/// These are not late files: somebody put them there.
+/// These files were not created late: an attacker put them there.
 TEST_F(Logs, AnythingButAFileIsRefused) {
   const auto wanted = request({"wait"});
   const auto logs =
@@ -126,7 +126,7 @@ TEST_F(Logs, AFullDiskCostsTheLinesAndNotTheFallback) {
   auto wanted = request({"term"});
   const auto logs = wanted.sandbox.logDirectory;
   std::filesystem::create_directories(logs);
-  // It has room for its own folder, and for nothing in it.
+  // The file system has room for its own root folder, and for nothing in it.
   ASSERT_EQ(::mount("tmpfs", logs.c_str(), "tmpfs", 0, "nr_inodes=1"), 0);
   const auto process = launched(std::move(wanted));
   ASSERT_EQ(::umount2(logs.c_str(), MNT_DETACH), 0);
@@ -151,7 +151,7 @@ TEST_F(Logs, ALinkIsWhereCollectorsLook) {
     EXPECT_EQ(std::filesystem::read_symlink(link), log);
     logWith(process, "up");
     stop(process, std::chrono::seconds(10));
-    EXPECT_TRUE(std::filesystem::is_symlink(link)) << "its last lines are still to be read";
+    EXPECT_TRUE(std::filesystem::is_symlink(link)) << "collectors still have to read its last lines";
   }
   EXPECT_EQ(filesIn(links).size(), 2U);
 }

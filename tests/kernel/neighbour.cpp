@@ -36,7 +36,7 @@ bool keepOnly(std::uint64_t capabilities) {
   return true;  // executing a program as root grants the bounding set
 }
 
-/// Opens program and report first: the neighbour may not reach either path.
+/// Opens program and report first: the neighbour may be unable to reach either path.
 [[noreturn]] void beNeighbour(pid_t pause, std::uint64_t capabilities, bool joinUsers, char* const* argv,
                               const char* report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -72,7 +72,7 @@ Neighbour::Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities,
   const bool joinUsers = namespaceLink(sandbox.pause(), "user") != namespaceLink(::getpid(), "user");
   outer_ = forkBare();
   if (outer_ == 0) beNeighbour(sandbox.pause(), capabilities, joinUsers, argv.data(), report_.c_str());
-  // A file has no event that would be worth using instead.
+  // Polls: waiting for an event of the file is not worth the effort.
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!ready_ && std::chrono::steady_clock::now() < deadline) {
     std::ifstream lines(report_);

@@ -14,8 +14,8 @@ namespace fallbackd::test {
 /// Runs until it is destroyed.
 class Neighbour {
  public:
-  /// `capabilities`: one bit each, in the sandbox's user namespace, or the node's if the sandbox has none of
-  /// its own. The report is written to `report`. Waits until it is running, some seconds at most.
+  /// `capabilities`: one bit each, in the sandbox's user namespace, or in the node's if the sandbox does not
+  /// have its own. It writes its report to `report`. Waits until it runs, a few seconds at most.
   Neighbour(const FakeSandbox& sandbox, std::uint64_t capabilities, const std::vector<std::string>& arguments,
             std::filesystem::path report);
   Neighbour(const Neighbour&) = delete;

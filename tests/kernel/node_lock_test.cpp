@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One daemon per node, and which node a leaf belongs to.
+// One daemon per node, and the node that a leaf belongs to.
 #include "launcher/node_lock.hpp"
 
 #include "launch_fixture.hpp"
@@ -46,7 +46,7 @@ TEST_F(OneDaemon, TheSecondLearnsOfTheFirst) {
   EXPECT_THAT(second.error().message(), HasSubstr("process " + std::to_string(::getpid())));
   EXPECT_THAT(second.error().message(), HasSubstr("/etc/first.yaml"));
   EXPECT_THAT(second.error().message(), HasSubstr("/run/first"));
-  first = fail(Stage::cgroup, Reason::internal, "it is gone");
+  first = fail(Stage::cgroup, Reason::internal, "it was released");
   EXPECT_TRUE(take("second"));
 }
 

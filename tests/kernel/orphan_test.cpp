@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a daemon leaves behind that dies between a launch and its journal entry.
+// What a daemon leaves behind if it dies between a launch and its journal entry.
 #include "launch_fixture.hpp"
 #include "refused_calls.hpp"
 
@@ -17,7 +17,7 @@ constexpr const char* kOwner = "trusted.fallbackd.owner";
 
 class Orphans : public LaunchTest {
  protected:
-  /// A pod with kubelet's cgroup names, for leaves that are found by their path.
+  /// A pod with kubelet's cgroup names: its leaves are found by their path.
   void SetUp() override {
     LaunchTest::SetUp();
     for (const auto& hierarchy : hierarchies) {
@@ -26,7 +26,7 @@ class Orphans : public LaunchTest {
       makeCgroup(place / "kubepods" / "podtest");
       pods_.push_back(place / "kubepods" / "podtest");
     }
-    // Only below this test's own pod: the machine may have others.
+    // Only below this test's own pod: the machine may have other pods.
     const auto& top = sandbox->status().cgroupParent;
     for (auto& hierarchy : hierarchies) {
       hierarchy.mountPoint = hierarchy.folderOf(top);
@@ -59,7 +59,7 @@ class Orphans : public LaunchTest {
     co_await launcher->discard(std::move(record));
     co_return true;
   }
-  /// A process of the program in a leaf of ours, once it is executed.
+  /// The pid of a process in a leaf of ours, once it executes `program`.
   pid_t runIn(const std::filesystem::path& leaf, const std::filesystem::path& program) {
     const auto trees = launcher::CgroupTrees::open(hierarchies, options().runDir);
     EXPECT_TRUE(trees && trees->leaf(leaf) && trees->leaf(leaf)->make());
@@ -91,7 +91,7 @@ TEST_F(Orphans, AnUnclaimedFallbackIsReportedAndCanBeAdopted) {
   EXPECT_EQ(found.container, "lost");
   EXPECT_EQ(found.record.pid, record.pid);
   EXPECT_EQ(found.record.startTime, record.startTime);
-  EXPECT_EQ(found.record.recoveryId, record.recoveryId) << "by the FIFO that it writes to";
+  EXPECT_EQ(found.record.recoveryId, record.recoveryId) << "from the FIFO that it writes to";
   EXPECT_EQ(found.record.fifoDir, record.fifoDir);
   EXPECT_EQ(std::set<std::string>(found.record.cgroupLeaves.begin(), found.record.cgroupLeaves.end()),
             std::set<std::string>(record.cgroupLeaves.begin(), record.cgroupLeaves.end()));
@@ -137,7 +137,7 @@ TEST_F(Orphans, CgroupsThatVanishMeanwhileHideNoOthers) {
   ASSERT_TRUE(lost != nullptr);
   const auto record = lost->record();
   lost.reset();
-  // The kernel lists them in an order of its own, so that many are likely to be around the pod.
+  // The kernel lists them in arbitrary order; with many, some are likely to be on either side of the pod.
   std::vector<std::filesystem::path> vanishing;
   for (int i = 0; i < 16; ++i) {
     vanishing.push_back(pods_.front().parent_path() / ("vanishing-" + std::to_string(i)));
@@ -164,7 +164,7 @@ TEST_F(Orphans, AnUnfinishedLaunchIsEnded) {
   const auto leaf = pods_.front() / "fallback-half";
   const pid_t child = runIn(leaf, program);
   const auto remains = run(launcher->collectOrphans({}));
-  EXPECT_TRUE(remains.running.empty()) << "it never was a fallback";
+  EXPECT_TRUE(remains.running.empty()) << "it was never a fallback";
   EXPECT_GE(remains.removed, 1U);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
@@ -172,7 +172,7 @@ TEST_F(Orphans, AnUnfinishedLaunchIsEnded) {
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
-/// Whatever it executes: it runs beside a fallback and never is one.
+/// Whatever it executes: it runs beside a fallback and is never one itself.
 TEST_F(Orphans, AProbeThatADaemonLeftIsEnded) {
   const auto program = folder / "checkout";
   std::filesystem::copy_file("/bin/sleep", program);
@@ -185,7 +185,7 @@ TEST_F(Orphans, AProbeThatADaemonLeftIsEnded) {
   const auto adopted = run(launcher->adopt(record));
   ASSERT_FALSE(adopted);
   EXPECT_EQ(adopted.error().reason, Reason::invalid);
-  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "a journal decides nothing about it";
+  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), 0) << "adopt() does not end it";
   const auto remains = run(launcher->collectOrphans({}));
   EXPECT_TRUE(remains.running.empty());
   EXPECT_GE(remains.removed, 1U);
@@ -227,7 +227,7 @@ TEST_F(Orphans, UnclaimedOnesAreEndedAndRemovedAndKeptOnesLiveOn) {
   auto remains = run(launcher->collectOrphans({keptRecord}));
   ASSERT_EQ(remains.running.size(), 1U);
   run(discarded(remains.running.front().record));
-  // Dead at once; reaped when its parent, the spawner, gets to it.
+  // It dies at once; its parent, the spawner, reaps it some time later.
   for (int i = 0; i < 1000 && ::kill(lostRecord.pid, 0) == 0; ++i)
     loop.run_for(std::chrono::milliseconds(10));
   EXPECT_NE(::kill(lostRecord.pid, 0), 0);
@@ -243,7 +243,7 @@ TEST_F(Orphans, UnclaimedOnesAreEndedAndRemovedAndKeptOnesLiveOn) {
   stop(kept);
 }
 
-/// A leaf records who created it. A leaf of another daemon, or without a record, is not ended.
+/// A leaf records its creator. A leaf of another daemon, or without a record, is not ended.
 TEST_F(Orphans, LeavesOfOthersAreKeptAndReported) {
   auto other = options();
   other.runDir = folder / "other-run";
@@ -273,13 +273,13 @@ TEST_F(Orphans, LeavesOfOthersAreKeptAndReported) {
     ASSERT_EQ(::setxattr(leaf.c_str(), kOwner, inner.data(), inner.size(), 0), 0) << leaf;
   }
   const auto around = run(launcher->collectOrphans({}));
-  EXPECT_TRUE(around.foreign.empty()) << "it belongs to another node";
+  EXPECT_TRUE(around.foreign.empty()) << "it belongs to a different node";
   EXPECT_EQ(around.removed, 0U);
   EXPECT_EQ(::kill(record.pid, 0), 0) << "a nested node's fallback was ended";
   stop(theirs);
 }
 
-/// Left by a launch that was interrupted before anything was in it.
+/// Left by a launch that was interrupted before it put a process there.
 TEST_F(Orphans, AnEmptyUnclaimedLeafIsRemoved) {
   const auto leaf = pods_.front() / "fallback-empty";
   makeCgroup(leaf);
@@ -289,7 +289,7 @@ TEST_F(Orphans, AnEmptyUnclaimedLeafIsRemoved) {
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
-/// A fallback launched by an older release is ours once it was adopted.
+/// A fallback launched by an older release is marked as ours once it is adopted.
 TEST_F(Orphans, AnAdoptedLeafIsMarkedAsOurs) {
   auto process = launched(inPod("older"));
   ASSERT_NE(process, nullptr);

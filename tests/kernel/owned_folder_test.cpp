@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removal cannot leave its folder. Everything here is below one scratch folder.
+// Removal cannot leave its folder. All tests work below one scratch folder.
 #include "sys/owned_folder.hpp"
 
 #include "launch_fixture.hpp"
@@ -74,7 +74,7 @@ TEST_F(OwnedFolders, AFolderWithoutAnEndIsNotFollowedForEver) {
   EXPECT_TRUE(fs::exists(path));
 }
 
-/// What is opened below a folder stays there, even by way of parents that lead back.
+/// Whatever is opened below a folder stays there, even through parents that lead back.
 TEST_F(OwnedFolders, NothingAboveAFolderIsOpened) {
   for (const char* path : {"../victim/precious", "../own/../victim/precious", "../own/inside"}) {
     writeText(scratch_ / "own" / "inside", "text");
@@ -84,7 +84,7 @@ TEST_F(OwnedFolders, NothingAboveAFolderIsOpened) {
   }
 }
 
-/// On the same file system, which no device number shows, and on another.
+/// Mounts of the same file system, which device numbers do not show, and of a different one.
 TEST_F(OwnedFolders, AMountInATreeIsNotCrossed) {
   const auto place = scratch_ / "own" / "tree" / "place";
   for (const bool bind : {true, false}) {
@@ -154,7 +154,7 @@ TEST_F(OwnedFolders, AScratchFolderIsRemovedWithEverythingBelowIt) {
 
 }  // namespace
 
-/// Leaves are ended and removed only below a pod's cgroup, and only by a leaf's name.
+/// Leaves are ended and removed only below a pod's cgroup, and only under a leaf's name.
 TEST_F(LaunchTest, OnlyOurOwnLeavesCanBeRemoved) {
   const auto trees = launcher::CgroupTrees::open(hierarchies, folder / "run");
   ASSERT_TRUE(trees) << trees.error().message();

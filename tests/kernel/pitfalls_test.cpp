@@ -22,7 +22,7 @@ class Pitfalls : public LaunchTest {
     if (stderr_) static_cast<void>(captured());
     LaunchTest::TearDown();
   }
-  /// A launcher whose spawner contains a shim; captures the shim's output from here on.
+  /// A launcher whose spawner contains a shim; captures the shim's output from now on.
   void useSpawner(const std::string& name, bool unifiedOnly = false) {
     auto other = options();
     other.spawnerProgram = FALLBACKD_TEST_SPAWNERS "/" + name;
@@ -81,7 +81,7 @@ TEST_F(Pitfalls, AWorkingDirectoryOutsideTheRootIsDetected) {
   }
 }
 
-/// A bare clone3 leaves the C library's thread data stale, and another thread's lock may be held for ever.
+/// A bare clone3 leaves the C library's thread data stale, and another thread's lock may be held forever.
 /// From clone to execveat only system calls are allowed.
 TEST_F(Pitfalls, TheChildNeitherAllocatesNorLocksNorRaises) {
 #ifdef FALLBACKD_SANITIZED
@@ -106,7 +106,7 @@ TEST_F(Pitfalls, TheChildNeitherAllocatesNorLocksNorRaises) {
 #endif
 }
 
-/// gRPC does not survive a fork: a process that forks has neither gRPC nor a second thread.
+/// gRPC does not survive a fork, so the process that forks has neither gRPC nor a second thread.
 TEST_F(Pitfalls, TheSpawnerHasOneThreadAndNoGrpc) {
   const std::string proc = "/proc/" + std::to_string(launcher->spawner().pid());
 #ifndef FALLBACKD_SANITIZED  // TSan has its own thread
@@ -120,7 +120,7 @@ TEST_F(Pitfalls, TheSpawnerHasOneThreadAndNoGrpc) {
   }
 }
 
-/// Until execveat the waiting process is a copy of the spawner, including the data of other launches.
+/// Until execveat the waiting process is a copy of the spawner, with the data of other launches.
 TEST_F(Pitfalls, AHealthCheckCannotLookIntoTheSpawnersMemory) {
   auto wanted = request({"wait"});
   wanted.workload.healthCheck.args = {"--health-check=peek"};
@@ -129,7 +129,7 @@ TEST_F(Pitfalls, AHealthCheckCannotLookIntoTheSpawnersMemory) {
   if (process) stop(*process);
 }
 
-/// libseccomp merges rules of one call: each value is tested by making the call.
+/// libseccomp merges rules for the same call, so each value is tested by making the call.
 TEST_F(Pitfalls, TheFilterHoldsForEveryFlagAndFamily) {
   const auto process = launched(request({"filter"}));
   ASSERT_NE(process, nullptr);
@@ -142,7 +142,7 @@ TEST_F(Pitfalls, TheFilterHoldsForEveryFlagAndFamily) {
   for (const auto& line : seen.all("allowed")) EXPECT_TRUE(line.ends_with(" 0")) << line;
 }
 
-/// Masks are made from the root's own /dev/null, on a file system that nobody else has.
+/// Masks are made from the root's own /dev/null, on a file system that nothing else uses.
 TEST_F(Pitfalls, MasksAreTheRootsOwnNullDevice) {
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);

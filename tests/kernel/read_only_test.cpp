@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guard of these tests: code that they run as root cannot reach the machine.
+// Tests the guard of these tests: code that they run as root cannot reach the machine.
 #include "read_only_expectations.hpp"
 
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Readiness against real sockets.
+// Readiness checks against real sockets.
 #include "recovery/readiness.hpp"
 
 #include "launch_fixture.hpp"
@@ -31,7 +31,7 @@ class Readiness : public ::testing::Test {
     std::optional<Result<>> result;
     asio::co_spawn(loop, launcher::waitReady(readiness, place),
                    [&](std::exception_ptr, Result<> outcome) { result = outcome; });
-    loop.restart();  // it stops if an earlier call left it without work
+    loop.restart();  // it has stopped if an earlier call left it without work
     const auto ceiling = Monotonic::now() + 60s;
     while (!result && Monotonic::now() < ceiling) loop.run_one_for(1s);
     return result.value_or(fail(Stage::readiness, Reason::internal, "the check never ended"));
@@ -77,7 +77,7 @@ class OtherNetwork {
   [[nodiscard]] launcher::Place at(const std::string& ip) const { return {ip, network_}; }
   [[nodiscard]] const sys::NamespaceFd& network() const { return *network_; }
   [[nodiscard]] std::uint16_t port() const { return port_; }
-  /// Runs `command` there.
+  /// Runs `command` in it.
   bool shell(const std::string& command) {
     command_.set_value(command);
     return answered_.get_future().get();
@@ -121,7 +121,7 @@ TEST_F(Readiness, APodIsProbedInsideItsOwnNetwork) {
   ASSERT_NE(pod.port(), 0);
   EXPECT_TRUE(wait({config::ReadyWhenTcp{pod.port()}, 10s}, pod.at("127.0.0.1")));
   const auto outside = wait({config::ReadyWhenTcp{pod.port()}, 50ms});
-  ASSERT_FALSE(outside) << "it is a different loopback";
+  ASSERT_FALSE(outside) << "it is on a different loopback";
   EXPECT_EQ(outside.error().reason, Reason::not_ready);
 }
 
@@ -191,7 +191,7 @@ TEST_F(Readiness, HttpSendsTheHeadersOfTheProbe) {
       {config::ReadyWhenHttp{port, "/healthz", {{"Host", "shop.example.com"}, {"X-Probe", "yes"}}}, 10s}));
   EXPECT_THAT(lastRequest, HasSubstr("Host: shop.example.com\r\n"));
   EXPECT_THAT(lastRequest, HasSubstr("X-Probe: yes\r\n"));
-  EXPECT_EQ(lastRequest.find("127.0.0.1"), std::string::npos) << "one Host alone: " << lastRequest;
+  EXPECT_EQ(lastRequest.find("127.0.0.1"), std::string::npos) << "only one Host: " << lastRequest;
 }
 
 TEST_F(Readiness, HttpReportsTheLastAnswer) {

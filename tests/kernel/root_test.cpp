@@ -64,7 +64,7 @@ TEST_F(Root, ContainsNothingOfTheHost) {
     if (split(line, ' ').at(4) == "/") ++roots;
     EXPECT_EQ(line.find("shared:"), std::string::npos) << line;
     EXPECT_EQ(line.find("master:"), std::string::npos) << line;
-    // Charged to the pod, and all the same not without an end.
+    // It is charged to the pod, but still limited.
     if (split(line, ' ').at(4) == "/tmp") {
       EXPECT_THAT(line, HasSubstr("size=65536k"));
     }
@@ -82,7 +82,7 @@ TEST_F(Root, MasksAndProtectsProc) {
     ASSERT_NE(found, mounts.end()) << path;
     EXPECT_TRUE(found->second.starts_with("ro,")) << path << " " << found->second;
   }
-  // Root could read them: the mask protects them, not the mode.
+  // Root could read them by mode: only the mask protects them.
   auto wanted = request({"report"});
   wanted.workload.user = {0, 0, {}};
   const auto root = reportOf(std::move(wanted));

@@ -39,15 +39,15 @@ TEST_F(SandboxGate, AnotherPauseProcessMeansAChangedSandbox) {
   EXPECT_EQ(error.reason, Reason::sandbox_changed);
 }
 
-/// The kernel already says what the runtime would have to be asked.
+/// The kernel already gives the answer that the runtime would give.
 TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoQuestion) {
   launcherAsking([]() -> Result<pid_t> { return fail(Stage::containerd, Reason::not_found, "not asked"); });
   sandbox->enterOwnCgroup();
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   stop(process);
-  // A process of another sandbox that reused the pause process's pid, or of another pod that names one of its
-  // cgroups after the sandbox.
+  // A process of another sandbox that reused the pause process's pid, or of another pod that has a cgroup
+  // with the sandbox's name.
   auto wanted = request({"wait"});
   wanted.sandbox.sandbox.id += "0";
   EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
@@ -104,7 +104,8 @@ TEST_F(SandboxGate, HostIpcAndHostPidIfBothPodAndConfigurationSaySo) {
   auto allowing = options();
   allowing.allowHostIpc = true;
   launcherWith(allowing);
-  EXPECT_EQ(refusal(request({"wait"})).reason, Reason::host_namespace);  // one of the two is not enough
+  EXPECT_EQ(refusal(request({"wait"})).reason,
+            Reason::host_namespace);  // one of the two settings is not enough
   allowing.allowHostPid = true;
   launcherWith(allowing);
   const auto seen = reportOf(request({"report"}));
@@ -137,7 +138,7 @@ TEST_F(SandboxGate, AProcThatIsNotTheSandboxesIsNotMounted) {
     replaceSandbox({.sharedPids = true, .proc = proc});
     const auto error = refusal(request({"wait"}));
     EXPECT_EQ(error.stage, Stage::join) << error.message();
-    // The machine's first process may not even be looked at: EACCES.
+    // The machine's first process cannot even be examined: EACCES.
     EXPECT_TRUE(error.reason == Reason::unsafe_path || error.errnum == EACCES) << error.message();
   }
 }
@@ -145,7 +146,7 @@ TEST_F(SandboxGate, AProcThatIsNotTheSandboxesIsNotMounted) {
 TEST_F(SandboxGate, AHealthCheckInItsOwnProcFindsTheSameMasks) {
   replaceSandbox({.sharedPids = true});
   auto wanted = request({"wait"});
-  wanted.workload.user = {0, 0, {}};  // root could read them: what protects them is the mask, not the mode
+  wanted.workload.user = {0, 0, {}};  // root could read them by mode: only the mask protects them
   wanted.workload.healthCheck.args = {"--health-check=masks"};
   const auto process = launched(std::move(wanted));
   ASSERT_NE(process, nullptr);
@@ -154,7 +155,7 @@ TEST_F(SandboxGate, AHealthCheckInItsOwnProcFindsTheSameMasks) {
 
 TEST_F(SandboxGate, TheHostsPidNamespaceIsNotJoinedAsASharedOne) {
   auto wanted = request({"wait"});
-  wanted.sandbox.pid = cri::NamespaceMode::pod;  // but the pause process is in the host's
+  wanted.sandbox.pid = cri::NamespaceMode::pod;  // but the pause process is in the host's PID namespace
   EXPECT_EQ(refusal(wanted).reason, Reason::host_namespace);
 }
 
@@ -177,7 +178,7 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   const auto volume = makeVolume("empty-dir", "scratch");
   ASSERT_EQ(::chmod(volume.c_str(), 0700), 0);
   ASSERT_EQ(::chown(volume.c_str(), 1234, 2345), 0);
-  // The node's root has no number in these two, so only the pod's can create the mount points in them.
+  // The node's root is not mapped in these two, so only the pod's root can create the mount points in them.
   const auto outer = makeVolume("empty-dir", "outer");
   ASSERT_EQ(::chown(outer.c_str(), 999, 999), 0);
   writeText(makeVolume("configmap", "settings") / "config.yaml", "inner\n");
@@ -199,7 +200,7 @@ TEST_F(SandboxGate, AUserNamespaceIsJoinedAndItsRootIsNobodyOutside) {
   EXPECT_EQ(seen.status("CapEff"), "0000000000000000");
   EXPECT_NE(outside.find("Uid:\t101234\t"), std::string::npos) << outside;
   EXPECT_EQ(seen.one("owner.root"), "0 0");           // the namespace's root, not the host's
-  EXPECT_EQ(seen.one("owner.stdout"), "1234 65534");  // the group is the daemon's, to read
+  EXPECT_EQ(seen.one("owner.stdout"), "1234 65534");  // the group is the daemon's, which reads it
   EXPECT_EQ(seen.number("write.scratch"), 0);         // owners of volumes are mapped
   struct stat made {};
   ASSERT_EQ(::stat((volume / "new").c_str(), &made), 0);

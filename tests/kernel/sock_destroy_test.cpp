@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SOCK_DESTROY on the real kernel: connections in a network of their own are ended, and no others.
+// SOCK_DESTROY on the real kernel: ends the given connections in a separate network namespace, and no others.
 #include "shell.hpp"
 #include "sys/tcp_sockets.hpp"
 
@@ -26,14 +26,14 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
-/// Runs the body in a process with a network of its own, in which packets to 192.0.2.0/24 vanish. The body
-/// returns what is wrong; empty: nothing.
+/// Runs the body in a process with its own network namespace, in which packets to 192.0.2.0/24 vanish. The
+/// body returns what is wrong; empty: nothing.
 std::string inOwnNetwork(const std::function<std::string()>& body) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return "pipe";
   const pid_t child = ::fork();
   if (child == 0) {
-    std::string wrong = "the network was not made";
+    std::string wrong = "the network was not created";
     const char* const commands =
         "ip link set lo up && ip link add hole type veth peer name ground && "
         "ip address add 192.0.2.254/24 dev hole && ip link set ground up && ip link set hole up arp off";
@@ -51,7 +51,7 @@ std::string inOwnNetwork(const std::function<std::string()>& body) {
   return wrong;
 }
 
-/// The one connection of this process to the peer.
+/// This process's only connection to the peer.
 Result<TcpConnection> find(const TcpDiagnosis& diagnosis, const std::string& peer) {
   FB_TRY(const auto all, diagnosis.receivedBy(::getpid()));
   for (const auto& [inode, one] : all) {
@@ -60,7 +60,7 @@ Result<TcpConnection> find(const TcpDiagnosis& diagnosis, const std::string& pee
   return fail(Stage::detection, Reason::not_found, peer);
 }
 
-/// The error that the owner of the socket sees, once there is one.
+/// The error that the socket's owner sees, once there is one.
 int errorOf(tcp::socket& socket) {
   pollfd polled{socket.native_handle(), POLLIN, 0};
   if (::poll(&polled, 1, 10'000) != 1) return 0;
@@ -105,7 +105,7 @@ TEST(SockDestroy, EndsAnEstablishedConnectionAtOnceAndNoOther) {
               std::array<char, 1> byte{};
               if (::send(other.far.native_handle(), byte.data(), 1, 0) != 1 ||
                   ::recv(other.near.native_handle(), byte.data(), 1, 0) != 1) {
-                return "the other one was ended, too";
+                return "the other one was ended too";
               }
               return "";
             }),
@@ -119,12 +119,12 @@ TEST(SockDestroy, EndsASynThatNobodyAnswers) {
               tcp::socket socket(loop, tcp::v4());
               socket.native_non_blocking(true);
               const int begun = ::connect(socket.native_handle(), nobody.data(), nobody.size());
-              if (begun == 0 || errno != EINPROGRESS) return "it is not being connected";
+              if (begun == 0 || errno != EINPROGRESS) return "it does not connect";
               const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
               if (!diagnosis) return diagnosis.error().message();
               const auto one = find(*diagnosis, textOf(nobody));
               if (!one) return one.error().message();
-              if (one->state != TcpConnection::State::connecting) return "it is connected";
+              if (one->state != TcpConnection::State::connecting) return "it is not connecting";
               if (const auto done = diagnosis->destroy(one->id); !done) return done.error().message();
               const int seen = errorOf(socket);
               return seen == ECONNABORTED ? "" : "its owner saw " + std::to_string(seen);
@@ -132,7 +132,7 @@ TEST(SockDestroy, EndsASynThatNobodyAnswers) {
             "");
 }
 
-/// A later socket with the same addresses has another cookie.
+/// A later socket with the same addresses has a different cookie.
 TEST(SockDestroy, AnotherCookieMeansAnotherConnection) {
   EXPECT_EQ(inOwnNetwork([]() -> std::string {
               asio::io_context loop;
@@ -167,7 +167,7 @@ TEST(SockDestroy, WithoutNetAdminItIsRefusedAndSaidBeforehand) {
               sets[0].effective &= ~(1U << CAP_NET_ADMIN);
               if (::syscall(SYS_capset, &header, sets.data()) != 0) return "capset";
               const auto can = diagnosis->canDestroy();
-              if (can || can.error().reason != Reason::not_permitted) return "not said beforehand";
+              if (can || can.error().reason != Reason::not_permitted) return "not reported beforehand";
               const auto done = diagnosis->destroy(one->id);
               if (done) return "it was ended";
               return done.error().reason == Reason::not_permitted ? "" : done.error().message();

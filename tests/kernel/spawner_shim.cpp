@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The linker (--wrap) puts this between the spawner's code and the C library, to force what this kernel does
-// not do by itself. Each variant of the spawner is built with one of:
+// The linker (--wrap) puts this between the spawner's code and the C library, to force behaviour that this
+// kernel does not show by itself. Each variant of the spawner is built with one of:
 //   SHIM_BUSY_CGROUP  clone refuses CLONE_INTO_CGROUP, as kernels before 5.7 and some layouts do
-//   SHIM_LOST_CWD=N   the process's Nth getcwd finds itself outside its root
+//   SHIM_LOST_CWD=N   the process's Nth getcwd reports a directory outside its root
 //   SHIM_STRICT       anything but a system call ends the child: it must neither allocate nor use the
 //                     C library's thread data
-// Where success would not show that the shim was active, it prints so on standard error, which tests read.
+// Where success would not show that the shim was active, it prints a line to standard error, which tests
+// read.
 #include "sys/clone.hpp"
 
 #include <cerrno>
@@ -24,7 +25,7 @@ namespace {
 
 }  // namespace
 
-// The names are the linker's.
+// The linker dictates the names.
 // NOLINTBEGIN(cert-dcl37-c,cert-dcl51-cpp,cert-dcl50-cpp,readability-identifier-naming)
 extern "C" {
 

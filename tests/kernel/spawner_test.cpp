@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The spawner as a process: its death, its replacement, many launches at once.
+// The spawner as a process: its death, its replacement, many concurrent launches.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
 #include "wait.hpp"
@@ -26,8 +26,8 @@ using namespace std::chrono_literals;
 
 class SpawnerProcess : public LaunchTest {
  protected:
-  /// The spawner's children, once there are this many: running processes, and the spare for the next launch;
-  /// without `without`.
+  /// The spawner's children except `without`, once there are this many: running processes, and the spare for
+  /// the next launch.
   std::set<pid_t> children(std::size_t count, const std::set<pid_t>& without = {}) {
     const std::string spawner = std::to_string(launcher->spawner().pid());
     std::set<pid_t> found;
@@ -84,7 +84,7 @@ TEST_F(SpawnerProcess, WithoutADescriptorForTheProcessItSaysSo) {
 TEST_F(SpawnerProcess, IsReplacedAndItsProcessesKeepRunning) {
   const auto first = launched(request({"wait"}));
   ASSERT_NE(first, nullptr);
-  // The kernel does not clear for root what it clears for others.
+  // For root the kernel does not clear what it clears for others.
   auto asRoot = request({"term"});
   asRoot.workload.user = {0, 0, {}};
   const auto root = launched(std::move(asRoot));
@@ -97,12 +97,12 @@ TEST_F(SpawnerProcess, IsReplacedAndItsProcessesKeepRunning) {
   ASSERT_NE(second, nullptr);
   EXPECT_NE(launcher->spawner().pid(), before);
   EXPECT_EQ(launcher->spawner().restarts(), 1U);
-  // They have lost their parent; their ends are noticed nevertheless, and are ours.
+  // They have lost their parent; the daemon still notices their ends and reads their exit status.
   EXPECT_EQ(::kill(first->record().pid, 0), 0);
   EXPECT_NE(stop(first).kind, launcher::ExitStatus::Kind::exited);
   stop(root, std::chrono::seconds(10));
   EXPECT_THAT(contentOf(root->record().logFile), ::testing::HasSubstr("stdout F bye"))
-      << "it was there to be asked";
+      << "it got its SIGTERM";
   EXPECT_EQ(stop(second).value, SIGKILL);
 }
 
@@ -111,7 +111,7 @@ TEST_F(SpawnerProcess, EachLaunchUsesTheSpareAndANewOneIsStarted) {
   ASSERT_EQ(before.size(), 1U);
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
-  auto after = children(2, before);  // the used one is gone, a new one is there
+  auto after = children(2, before);  // a new one replaces the used one
   EXPECT_EQ(after.size(), 2U);
   EXPECT_EQ(after.count(process->record().pid), 1U);
   EXPECT_EQ(after.count(*before.begin()), 0U);
@@ -126,13 +126,13 @@ TEST_F(SpawnerProcess, IsNotWokenByAProcessThatANeighbourStopsAndContinues) {
     while (!over.stop_requested()) {
       for (const int signal : {SIGSTOP, SIGCONT}) {
         ::kill(pid, signal);
-        std::this_thread::sleep_for(1ms);  // until it has stopped: a pending stop would be taken back
+        std::this_thread::sleep_for(1ms);  // until it has stopped: SIGCONT would cancel a pending stop
       }
     }
   });
   const auto other = launched(request({"wait"}));
   ASSERT_NE(other, nullptr);
-  // It tidies up when nothing has happened for a while.
+  // The spawner cleans up when nothing has happened for a while.
   EXPECT_EQ(children(3).size(), 3U) << "two processes and a new spare, not the used one";
   neighbour.request_stop();
   neighbour.join();
@@ -144,7 +144,7 @@ TEST_F(SpawnerProcess, ALaunchNeedsNoLiveSpare) {
   const auto spare = children(1);
   ASSERT_EQ(spare.size(), 1U);
   ::kill(*spare.begin(), SIGKILL);
-  EXPECT_TRUE(children(0).empty()) << "it is not started again before it is needed";
+  EXPECT_TRUE(children(0).empty()) << "it is not restarted before it is needed";
   const auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   EXPECT_EQ(launcher->spawner().restarts(), 0U);
@@ -158,8 +158,8 @@ TEST_F(SpawnerProcess, AFailedLaunchLeavesNoProcess) {
   EXPECT_EQ(children(1).size(), 1U);
 }
 
-/// The new process builds its root while the daemon prepares the rest. If that fails, the process already
-/// exists.
+/// The new process builds its root while the daemon prepares the rest. If the daemon's part fails, the
+/// process already exists.
 TEST_F(SpawnerProcess, AProcessWithoutAnEntryEnds) {
   const auto before = children(1);
   auto wanted = request({"wait"});
@@ -171,7 +171,7 @@ TEST_F(SpawnerProcess, AProcessWithoutAnEntryEnds) {
   const auto process = launch(std::move(wanted));
   ASSERT_FALSE(process);
   EXPECT_EQ(process.error().stage, Stage::logs) << process.error().message();
-  EXPECT_EQ(children(1, before).size(), 1U) << "the used spare, or the process, is still there";
+  EXPECT_EQ(children(1, before).size(), 1U) << "the used spare or the process still exists";
   EXPECT_FALSE(std::filesystem::exists(leaf));
 }
 
@@ -183,7 +183,7 @@ TEST_F(SpawnerProcess, LaunchInFlightFailsAndLeavesNothing) {
   asio::co_spawn(loop, launcher->launch(wanted),
                  [&](std::exception_ptr, Result<ProcessPtr> result) { outcome.emplace(std::move(result)); });
   const std::string leaf = sandbox->cgroups().front() + "/fallback-" + wanted.workload.match.container;
-  // Until the health check runs: pid 1 and pid 2 of the launch are in the leaf.
+  // Waits until the health check runs: then pid 1 and pid 2 of the launch are in the leaf.
   const auto deadline = Monotonic::now() + 10s;
   while (split(contentOf(leaf + "/cgroup.procs"), '\n').size() < 3 && Monotonic::now() < deadline) {
     loop.run_one_for(5ms);

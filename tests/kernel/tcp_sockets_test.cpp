@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's data about TCP connections, on real ones over loopback.
+// The kernel's data about TCP connections, read for real connections over loopback.
 #include "sys/tcp_sockets.hpp"
 
 #include <array>

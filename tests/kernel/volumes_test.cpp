@@ -22,7 +22,7 @@ using ::testing::IsSupersetOf;
 
 class Volumes : public LaunchTest {
  protected:
-  /// As kubelet writes a ConfigMap: the key is a symlink into a folder that is replaced as a whole.
+  /// Like kubelet's ConfigMaps: the key is a symlink into a folder that is replaced as a whole.
   void makeConfigMap(const std::string& name, const std::string& key, const std::string& text) {
     const auto volume = makeVolume("configmap", name);
     writeText(volume / "..2026" / key, text);
@@ -106,7 +106,7 @@ TEST_F(Volumes, OneBelowTheSandboxsMemoryIsNotCovered) {
   auto wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::empty_dir, "cache", "/dev/shm/cache", "", false}};
   std::map<std::string, std::pair<std::string, std::string>>
-      mounts;  // by path: its number and that of what it lies in
+      mounts;  // by path: its mount ID and its parent's
   for (const auto& line : reportOf(std::move(wanted)).all("mount")) {
     std::istringstream words(line);
     std::string number, parent, device, root, path;
@@ -142,7 +142,7 @@ TEST_F(Volumes, SubPathThatLeadsOutIsRefused) {
   }
 }
 
-/// kubelet makes no symlink there, and what leads to another pod's volume is not this pod's.
+/// kubelet creates no symlink there, and a link to another pod's volume is not this pod's volume.
 TEST_F(Volumes, OneThatIsASymlinkIsRefused) {
   const auto volume = makeVolume("empty-dir", "other");
   std::filesystem::create_directory_symlink("other", volume.parent_path() / "link");
@@ -186,13 +186,13 @@ TEST_F(Volumes, CsiVolumeByNameOrIfItIsTheOnlyOne) {
   auto wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::csi, "", "/etc/app", "", true}};
   EXPECT_THAT(reportOf(wanted).all("file.config"), ElementsAre("from a driver"));
-  writeText(makeVolume("csi", "pvc-2") / "mount" / "config.yaml", "from another\n");
+  writeText(makeVolume("csi", "pvc-2") / "mount" / "config.yaml", "from a second driver\n");
   const auto ambiguous = launch(wanted);
   ASSERT_FALSE(ambiguous);
   EXPECT_THAT(ambiguous.error().message(), HasSubstr("2 CSI volumes (pvc-1, pvc-2)"));
   wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::csi, "pvc-2", "/etc/app", "", false}};
-  EXPECT_THAT(reportOf(wanted).all("file.config"), ElementsAre("from another"));
+  EXPECT_THAT(reportOf(wanted).all("file.config"), ElementsAre("from a second driver"));
 }
 
 TEST_F(Volumes, HostPathBelowAnAllowedFolderOnly) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two programs that share a port: what waits at the one that ends is served by the other.
+// Two programs share a port: connections that wait at the one that ends are served by the other.
 #include "shell.hpp"
 #include "sys/network.hpp"
 #include "sys/process.hpp"
@@ -41,8 +41,8 @@ UniqueFd listenShared() {
   return fd;
 }
 
-/// How many of the connections that wait at two sockets are reset when the first is closed; -1: the network
-/// was not made.
+/// How many connections that wait at two sockets are reset when the first socket is closed; -1: the network
+/// was not created.
 int resetOnes(const std::function<bool()>& before) {
   int count = -1;
   std::thread([&] {
@@ -67,7 +67,7 @@ int resetOnes(const std::function<bool()>& before) {
 }
 
 TEST(WaitingConnections, AreResetByDefault) {
-  EXPECT_GT(resetOnes([] { return true; }), 0) << "otherwise nothing has to be set";
+  EXPECT_GT(resetOnes([] { return true; }), 0) << "otherwise the sysctl need not be set";
 }
 
 TEST(WaitingConnections, GoToTheOtherProgram) {
