@@ -124,7 +124,7 @@ TEST_F(KubeletAdoption, AWrongHashOrUidIsKilledAndAnUnknownNameIgnored) {
   auto noUid = standIn(third.containers[0]);
   noUid.labels["io.kubernetes.pod.uid"] = "";
   ASSERT_NO_FATAL_FAILURE(make(noUid));
-  ASSERT_TRUE(killed("app", "a container of a pod that is not known"));
+  ASSERT_TRUE(killed("app", "a container of an unknown pod"));
 
   auto unknown = standIn(third.containers[0]);
   unknown.name = "nobody";

@@ -58,7 +58,7 @@ Result<Certificate> makeCertificate(std::chrono::system_clock::time_point end) {
       key && certificate && fill(certificate.get(), key.get(), std::chrono::system_clock::to_time_t(end)) &&
       PEM_write_bio_PrivateKey(keyText.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1 &&
       PEM_write_bio_X509(text.get(), certificate.get()) == 1;
-  if (!made) return fail(Stage::cli, Reason::internal, "make a certificate");
+  if (!made) return fail(Stage::cli, Reason::internal, "create a certificate");
   return Certificate{take(keyText.get()), take(text.get())};
 }
 

@@ -15,7 +15,7 @@ struct Certificate {
   std::string text;
 };
 
-/// Valid from an hour before `end`; an `end` in the past makes an expired certificate.
+/// Valid from one hour before `end`; an `end` in the past gives an expired certificate.
 Result<Certificate> makeCertificate(std::chrono::system_clock::time_point end);
 
 }  // namespace fallbackd::e2e

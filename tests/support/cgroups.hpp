@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The machine's cgroup hierarchies as tests need them: v1, v2 or both, found in the mount table. Deliberately
-// separate from the daemon's own code: a test must not share the mistakes of what it tests.
+// separate from the daemon's code: a test must not share the mistakes of the code that it tests.
 #pragma once
 
 #include "base/error.hpp"

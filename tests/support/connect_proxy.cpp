@@ -18,7 +18,7 @@ using asio::ip::tcp;
 
 namespace {
 
-/// What is sent before the connection is closed.
+/// What the proxy sends before it closes the connection.
 std::string lastWords(std::string_view behaviour) {
   if (behaviour == "cuts") return "HTTP/1.1 200 Conn";
   if (behaviour == "noise") return std::string(64, '\x7f');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTP proxy that fails. The first label of the requested name says what it does with a CONNECT.
+// An HTTP proxy that fails. The first label of the requested name selects what it does with a CONNECT.
 #pragma once
 
 #include "loop_server.hpp"
@@ -9,9 +9,9 @@
 
 namespace fallbackd::e2e {
 
-/// "403.proxied.test" gets that status with its usual phrase, "words.proxied.test" a 503 with a phrase of the
-/// proxy. "closes..." closes the connection, "resets..." resets it, "cuts..." sends half an answer,
-/// "hangs..." never answers, "noise..." sends bytes that are not HTTP. Anything else gets a 500.
+/// "403.proxied.test" gets that status with its usual phrase, "words.proxied.test" a 503 with the proxy's own
+/// phrase. "closes..." closes the connection, "resets..." resets it, "cuts..." sends half an answer,
+/// "hangs..." never answers, "noise..." sends bytes that are not HTTP. Any other name gets a 500.
 class ConnectProxy final : public LoopServer {
  public:
   static Result<std::unique_ptr<ConnectProxy>> start();

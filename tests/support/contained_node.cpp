@@ -37,7 +37,7 @@ Result<> bindAt(const fs::path& what, const fs::path& where) {
 Result<> layOut(const ContainerdNode& node, const Signer& signer) {
   FB_CHECK(coverFolder("/opt"));
   FB_CHECK(coverFolder("/var/log"));
-  // HostToContainer requires a shared source, which everything is on a node with systemd.
+  // HostToContainer requires a shared source; on a node with systemd every mount is shared.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) != 0)
     return failErrno(Stage::cli, "share mounts");
   for (const char* folder : {kPods, kLogs, kCache, "/run/containerd"}) {
@@ -59,7 +59,7 @@ Result<std::unique_ptr<ContainedNode>> ContainedNode::open(const fs::path& archi
   FB_CHECK(layOut(*made->node, made->signer));
   made->kubelet = std::make_unique<Kubelet>(*made->node, kPods, kLogs);
   FB_CHECK(made->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
-  // Twice: the same bytes as the earlier and the next release, distinguished by name.
+  // Imported twice, under different names: the same bytes as the earlier and the next release.
   FB_TRY(const auto listed, made->node->ctr({"images", "import", archive}));
   FB_TRY(const auto names, made->node->ctr({"images", "ls", "-q"}));
   for (const auto line : split(names, '\n')) {
@@ -90,7 +90,7 @@ std::string ContainedNode::configuration() const {
          "      - {name: settings, type: configMap, mountPath: /etc/app}\n"
          "      - {name: api-key, type: secret, mountPath: /etc/key}\n"
          "      - {name: scratch, type: emptyDir, mountPath: /scratch}\n"
-         "    handBack: {grace: 20s}\n"  // only a SIGTERM that arrives ends it in time
+         "    handBack: {grace: 20s}\n"  // it ends in time only if SIGTERM arrives
          "    resources: {memory: 64Mi, pids: 64}\n"
          "    readiness: {tcp: {port: 8080}, timeout: 5s}\n";
 }

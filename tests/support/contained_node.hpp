@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node on which fallbackd runs like in the shipped DaemonSet: a container of the built image in containerd,
+// A node on which fallbackd runs as in the shipped DaemonSet: a container of the built image in containerd,
 // with exactly the host paths, namespaces and capabilities of the manifest. All paths are those of a real
 // node.
 #pragma once
@@ -31,16 +31,16 @@ class ContainedNode {
   static Result<std::unique_ptr<ContainedNode>> open(const std::filesystem::path& archive,
                                                      NodeOptions options = {});
 
-  /// Starts fallbackd or a pack, as the manifest says, from `reference` and with the node's configuration.
+  /// Starts fallbackd or a pack from `reference`, as the manifest specifies, with the node's configuration.
   /// Does not wait until it is ready.
   Result<DaemonPod> start(const DaemonSet& manifest, const std::string& reference);
-  /// Like kubelet's end of a pod in a rollout; its folders and cgroups are removed, too.
+  /// Ends the pod as kubelet does in a rollout; also removes its folders and cgroups.
   Result<> endDaemon(const DaemonPod& daemon);
 
   /// A pod of the workload, with a configMap, a secret and an emptyDir.
   [[nodiscard]] PodSpec workloadPod(const std::string& name) const;
   [[nodiscard]] std::string image() const { return registry.reference("shop/checkout:1.8.3"); }
-  /// The configuration from the DaemonSet's ConfigMap.
+  /// The configuration that the DaemonSet's ConfigMap holds.
   [[nodiscard]] std::string configuration() const;
   /// The output of the daemon's container.
   [[nodiscard]] std::string logOf(const DaemonPod& daemon) const;

@@ -30,8 +30,7 @@ constexpr auto kReadyDeadline = std::chrono::seconds(30);
 constexpr auto kCallDeadline = std::chrono::seconds(30);
 const std::string kUsualRoot = "/var/lib/containerd";
 const std::string kUsualState = "/run/containerd";
-const std::string kSandboxImageOfMachine =
-    "registry.k8s.io/pause:3.9";  // as scripts/nodes/guest/setup has it
+const std::string kSandboxImageOfMachine = "registry.k8s.io/pause:3.9";  // as in scripts/nodes/guest/setup
 
 /// `isIt` gets the process's folder in /proc.
 template <class Predicate>
@@ -45,7 +44,7 @@ std::vector<pid_t> processesWhere(Predicate isIt) {
   return found;
 }
 
-/// Of any of its threads.
+/// The children of all of its threads.
 std::vector<pid_t> childrenOf(pid_t parent) {
   return processesWhere([parent](const fs::path& process) {
     const auto stat = sys::readFile(Stage::cli, process / "stat", 1 << 12);
@@ -57,7 +56,7 @@ std::vector<pid_t> childrenOf(pid_t parent) {
   });
 }
 
-/// Processes whose command line contains this text. For the shims, which are init's children.
+/// Processes with this text in their command line. For the shims, which are children of init.
 std::vector<pid_t> processesNaming(const std::string& text) {
   return processesWhere([&text](const fs::path& process) {
     const auto line = sys::readFile(Stage::cli, process / "cmdline", 1 << 16);
@@ -109,7 +108,8 @@ void ContainerdNode::loseAllButRoot() {
 ContainerdNode::~ContainerdNode() {
   if (options_.ofMachine) return;
   process_.reset();
-  // Each shim names the socket. Otherwise they would keep serving pods of a containerd that is gone.
+  // Each shim has the socket in its command line. Otherwise they would keep serving pods after containerd's
+  // death.
   for (const pid_t pid : processesNaming(socket())) ::kill(pid, SIGKILL);
 }
 
@@ -119,7 +119,7 @@ fs::path ContainerdNode::log() const {
 
 NodeOptions nodeOfReport() {
   NodeOptions options;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing sets it
   const char* const folder = std::getenv("SETTLE_CONTAINERD");
   if (folder != nullptr && *folder != '\0') options.binDir = folder;
   return options;
@@ -175,20 +175,20 @@ Result<> ContainerdNode::writeConfig() const {
                  ? std::string()
                  : "[plugins.'io.containerd.image-verifier.v1.bindir']\n  bin_dir = '" +
                        options_.verifiers.string() + "'\n  max_verifiers = 1\n")
-         // Storage that the machine may have, but that a test must not probe.
+         // Storage that the machine may have but a test must not probe.
          << "disabled_plugins = ['io.containerd.snapshotter.v1.btrfs', 'io.containerd.snapshotter.v1.zfs', "
             "'io.containerd.snapshotter.v1.devmapper', 'io.containerd.snapshotter.v1.aufs']\n"
          << "[grpc]\n  address = '" << socket() << "'\n"
          << "[debug]\n  level = '" << options_.logLevel
          << "'\n"
-         // Otherwise it would create /opt/containerd.
+         // Otherwise containerd would create /opt/containerd.
          << "[plugins.'io.containerd.internal.v1.opt']\n  path = '" << (folder_ / "opt").string() << "'\n"
          << "[plugins.'io.containerd.grpc.v1.cri']\n"
          << "  sandbox_image = '" << kSandboxImage
          << "'\n"
          // Without CAP_SYS_RESOURCE runc cannot lower the score of the pause process, and no sandbox starts.
          << "  restrict_oom_score_adj = true\n"
-         // It would load its profile into the machine's kernel, where the machine is read-only.
+         // Otherwise containerd would load its profile into the machine's kernel.
          << "  disable_apparmor = true\n"
          << "  max_concurrent_downloads = 3\n"
          << "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n  snapshotter = 'overlayfs'\n"
@@ -220,7 +220,7 @@ std::map<std::string, std::string> ContainerdNode::environment() const {
   return all;
 }
 
-/// Disappears with the run's mount namespace.
+/// The mount disappears with the run's mount namespace.
 Result<> ContainerdNode::mountRoot() const {
   const auto file = (folder_ / "root.ext4").string();
   const auto root = (folder_ / "root").string();
@@ -254,8 +254,8 @@ bool ContainerdNode::ended() {
 }
 
 Result<> ContainerdNode::connect() {
-  // Connects gRPC only now: an attempt that is too early costs its back-off of seconds. A new channel for
-  // each start, for the same reason.
+  // Connects gRPC only now: an attempt that is too early costs a back-off of seconds. Each start has a new
+  // channel, for the same reason.
   const bool listens = waitUntil(kReadyDeadline, [this] { return accepts(socket()) || ended(); });
   if (!listens || ended()) {
     return fail(Stage::containerd, Reason::not_ready,
@@ -308,7 +308,7 @@ Result<std::string> ContainerdNode::ctr(const std::vector<std::string>& args) co
 Result<> ContainerdNode::importImage(const fs::path& archive, const std::string& reference) const {
   FB_CHECK(ctr({"images", "import", archive}));
   grpc::Status status;
-  // The CRI learns of it through its own event.
+  // The CRI learns of the image through its own event.
   const bool known = waitUntil(kCallDeadline, [&] {
     grpc::ClientContext context;
     setDeadline(context, kCallDeadline);

@@ -16,40 +16,42 @@
 
 namespace fallbackd::e2e {
 
-/// The gRPC part is in cri_stubs.hpp: its headers are larger than a whole test.
+/// The gRPC part is in cri_stubs.hpp: its headers are larger than a whole test's code.
 struct CriStubs;
 
 struct NodeOptions {
-  /// The containerd that the machine runs itself, instead of one for the test. Only in a machine of
+  /// Uses the machine's own containerd instead of starting one for the test. Only in a machine of
   /// scripts/node, which may be broken.
   bool ofMachine = false;
-  /// Uses a containerd other than the installed one: a folder with containerd, ctr and its shim, put before
-  /// PATH. The configuration has version 2, which 1.6, 1.7 and 2.x can all read.
+  /// A folder with containerd, ctr and its shim, put in front of PATH: uses this containerd instead of the
+  /// installed one. The configuration has version 2, which 1.6, 1.7 and 2.x can all read.
   std::optional<std::filesystem::path> binDir;
   std::string logLevel = "info";
   /// If set, containerd counts the calls that it receives, at http://127.0.0.1:PORT/v1/metrics.
   std::uint16_t metricsPort = 0;
-  /// If set, programs that containerd 2 asks whether an image may be pulled.
+  /// If set, a folder of programs that decide for containerd 2 whether an image may be pulled.
   std::filesystem::path verifiers = {};
   /// If set, containerd's root is a file system of this many MiB, in a loop-mounted file.
   unsigned rootMiB = 0;
-  /// Root and state at /var/lib/containerd and /run/containerd, as on a real node; both belong to the run.
+  /// Puts root and state at /var/lib/containerd and /run/containerd, as on a real node; both belong to the
+  /// run.
   bool usualPlaces = false;
   /// Layers leave the content store once they are unpacked, as on the nodes of large providers.
   bool discardUnpackedLayers = false;
-  /// Added to containerd's environment: its proxies.
+  /// Added to containerd's environment, such as its proxies.
   std::map<std::string, std::string> environment = {};
 };
 
-/// With the containerd in the folder SETTLE_CONTAINERD, as scripts/report settle sets it; unset or empty: the
+/// Uses the containerd in the folder SETTLE_CONTAINERD, which scripts/report settle sets; unset or empty: the
 /// installed one.
 NodeOptions nodeOfReport();
 
-/// Used by one thread; any thread may use the stubs. The destructor kills containerd and its shims; the
-/// Kubelet has to end the pods before.
+/// Used by one thread; any thread may use the stubs. The destructor kills containerd and its shims; end the
+/// pods through the Kubelet before.
 class ContainerdNode {
  public:
-  /// Starts it, waits for the CRI to answer, imports the sandbox image. About a third of a second.
+  /// Starts containerd, waits for the CRI to answer, imports the sandbox image. Takes about a third of a
+  /// second.
   static Result<std::unique_ptr<ContainerdNode>> start(NodeOptions options = {});
   ContainerdNode(const ContainerdNode&) = delete;
   ContainerdNode& operator=(const ContainerdNode&) = delete;
@@ -57,10 +59,10 @@ class ContainerdNode {
 
   /// SIGKILL, like a crash. Pods keep running: their shims are separate processes.
   void kill();
-  /// What a reboot leaves: the root. containerd, its shims and all that they ran are killed, and its state
-  /// folder with the mounts in it is gone. Start it again with restart().
+  /// Leaves what a reboot leaves: the root. Kills containerd, its shims and all that they ran, and removes
+  /// its state folder with the mounts in it. Start it again with restart().
   void loseAllButRoot();
-  /// Starts it again on the same root after kill(). The machine's own: connects to it again.
+  /// Starts it again on the same root after kill(). With `ofMachine`: connects to it again.
   Result<> restart();
 
   [[nodiscard]] std::string socket() const {
@@ -69,15 +71,15 @@ class ContainerdNode {
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }
   [[nodiscard]] std::filesystem::path log() const;
-  /// Folder of HOST/hosts.toml files: mirrors, certificates. Read again at every pull.
+  /// The folder of the HOST/hosts.toml files: mirrors, certificates. containerd reads it at every pull.
   [[nodiscard]] std::filesystem::path registryConfigDir() const { return folder_ / "certs.d"; }
 
   /// Requests to this registry ("127.0.0.1:5000") use only this scheme ("http", "https"). For hosts on
-  /// loopback, containerd's versions differ in what they try first. `ca` is a file of trusted certificates.
+  /// loopback, versions of containerd differ in which they try first. `ca` is a file of trusted certificates.
   Result<> speak(const std::string& scheme, const std::string& host,
                  const std::filesystem::path& ca = {}) const;
 
-  /// Stays valid, if useless, after a restart.
+  /// The reference stays valid, but useless, after a restart.
   [[nodiscard]] const CriStubs& cri() const { return *cri_.load(); }
   [[nodiscard]] const std::string& version() const { return version_; }
 
@@ -93,7 +95,7 @@ class ContainerdNode {
   [[nodiscard]] Result<> bindRoot() const;
   Result<> launch();
   static Result<std::unique_ptr<ContainerdNode>> ofMachine(std::unique_ptr<ContainerdNode> node);
-  /// Its process, if it is ours.
+  /// Whether our own containerd process has ended.
   [[nodiscard]] bool ended();
   Result<> connect();
   Result<> waitReady();

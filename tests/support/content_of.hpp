@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file as text, for comparing: empty if it cannot be read.
+// Reads a file as text, for comparisons: empty if it cannot be read.
 #pragma once
 
 #include <filesystem>

@@ -9,7 +9,7 @@ namespace {
 
 namespace v1 = runtime::v1;
 
-/// The labels by which everyone finds the sandboxes and containers of a pod; kubelet sets them.
+/// The labels that identify the sandboxes and containers of a pod; kubelet sets them.
 template <class Map>
 void putPodLabels(const PodSpec& spec, Map& labels) {
   labels["io.kubernetes.pod.name"] = spec.name;
@@ -75,7 +75,7 @@ v1::PodSandboxConfig sandboxConfig(const Pod& pod) {
   if (!spec.hostNetwork) config.set_hostname(spec.name);
   config.set_log_directory(pod.logDirectory);
   auto* const dns = config.mutable_dns_config();
-  dns->add_servers("10.85.0.1");  // the bridge: the node itself
+  dns->add_servers("10.85.0.1");  // the bridge, which is the node itself
   for (const char* domain : {".svc.cluster.local", "svc.cluster.local", "cluster.local"}) {
     dns->add_searches((*domain == '.' ? spec.namespaceName : "") + domain);
   }
@@ -143,7 +143,7 @@ v1::ContainerConfig containerConfig(const Pod& pod, const ContainerSpec& spec, c
   if (spec.security) applySecurity(*spec.security, *security);
   if (spec.runAsUser) security->mutable_run_as_user()->set_value(*spec.runAsUser);
   security->set_run_as_username(spec.runAsUsername);
-  // kubelet sets them; containerd has no default here.
+  // kubelet sets them; containerd does not have a default here.
   for (const char* path : {"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                            "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
                            "/sys/firmware", "/sys/devices/virtual/powercap"}) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CRI messages for a pod, filled as kubelet fills them.
+// The CRI messages for a pod, filled in as kubelet does.
 #pragma once
 
 #include "cri_stubs.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A containerd's CRI, for those who call it themselves; a Kubelet does it for everyone else.
+// A containerd's CRI, for tests that call it directly; all others use a Kubelet.
 #pragma once
 
 #include "base/error.hpp"
@@ -22,7 +22,7 @@ struct CriStubs {
 /// A deadline for one CRI call.
 void setDeadline(grpc::ClientContext& context, std::chrono::milliseconds timeout);
 
-/// "NotFound: rpc error ..." and the like, as Error of stage containerd.
+/// "NotFound: rpc error ..." and similar, as an Error of stage containerd.
 Error toError(const std::string& what, const grpc::Status& status);
 
 }  // namespace fallbackd::e2e

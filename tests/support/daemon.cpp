@@ -123,7 +123,7 @@ Result<> Daemon::reload(const DaemonOptions& options, std::chrono::nanoseconds c
   const auto before = loads();
   FB_CHECK(rewriteConfig(options));
   if (waitUntil(ceiling, [&] { return loads() > before; })) return {};
-  return fail(Stage::cli, Reason::timeout, "the configuration was not loaded; fallbackd said: " + logText());
+  return fail(Stage::cli, Reason::timeout, "the configuration was not loaded; fallbackd's log: " + logText());
 }
 
 Result<> Daemon::launch() {
@@ -146,7 +146,7 @@ Result<> Daemon::restart() {
     return (answer && answer->status == 200) || !process_->running();
   });
   if (ready && process_->running()) return {};
-  return fail(Stage::cli, Reason::not_ready, "fallbackd did not get ready; it said: " + logText());
+  return fail(Stage::cli, Reason::not_ready, "fallbackd did not become ready; its log: " + logText());
 }
 
 Result<ExitCode> Daemon::stop() {

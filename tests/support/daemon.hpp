@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fallbackd under test, and the preceding work of a release pipeline: keys, signatures, installed
+// The fallbackd under test, and the steps of a release pipeline before it: keys, signatures, installed
 // binaries.
 #pragma once
 
@@ -24,7 +24,7 @@ class Signer {
  public:
   /// Creates the folders and a key pair; its public half is in keysDir().
   static Result<Signer> make();
-  /// One that was made earlier, in this folder.
+  /// A signer that was made earlier, in this folder.
   static Signer at(std::filesystem::path folder) { return Signer(std::move(folder)); }
   /// make() in an existing folder of the caller.
   static Result<Signer> makeIn(const std::filesystem::path& folder);
@@ -33,8 +33,8 @@ class Signer {
   [[nodiscard]] std::filesystem::path keysDir() const { return folder_ / "keys"; }
   [[nodiscard]] std::filesystem::path privateKey() const { return folder_ / "signing.key"; }
 
-  /// Signs `program` as NAME@VERSION; returns the attestation's path. `imageConfig` is a file as skopeo
-  /// prints it; empty: the attestation says nothing of an image.
+  /// Signs `program` as NAME@VERSION; returns the attestation's path. `imageConfig` is a file as printed by
+  /// skopeo; empty: the attestation does not describe an image.
   [[nodiscard]] Result<std::filesystem::path> sign(const std::filesystem::path& program,
                                                    const std::string& name, const std::string& version,
                                                    const std::string& expires = "30d",
@@ -57,36 +57,37 @@ struct DaemonOptions {
   std::string workloads;  // the YAML list below "workloads:", items from column 0: "- name: checkout\n  ..."
   std::string extra;      // more top-level YAML
   std::string logFormat = "human";
-  std::string cache;       // more keys for it, one per line, indented by two spaces
+  std::string cache;       // more of its keys, one per line, indented by two spaces
   std::string containerd;  // the same for containerd
   std::string telemetry;   // the same for telemetry
   std::string launcher;    // and for launcher
-  /// "/node-b": its cgroups begin there, as if this daemon had its own node. Its pods name the same path.
+  /// "/node-b": its cgroups begin there, as if this daemon had its own node. Its pods have the same path.
   std::string cgroupTop;
-  std::filesystem::path state = {};  // cache.state; empty: a folder of this daemon's
+  std::filesystem::path state = {};  // cache.state; empty: this daemon's own folder
 };
 
 /// "fallbackd_recoveries_total{cause=\"dns\"}" -> value, as in /metrics.
 using Metrics = std::map<std::string, double>;
 
-/// One thread. The destructor kills the daemon (not its fallbacks, which live in their pods).
+/// Used by one thread. The destructor kills the daemon (not its fallbacks, which live in their pods).
 class Daemon {
  public:
   /// Writes the configuration, starts fallbackd, waits for /readyz.
   static Result<std::unique_ptr<Daemon>> start(const DaemonOptions& options);
 
-  /// More arguments, from the next start on.
+  /// More arguments for all later starts.
   void arguments(std::vector<std::string> more) { arguments_ = std::move(more); }
-  /// Writes a new configuration file; the daemon has to notice it by itself.
+  /// Writes a new configuration file; the daemon has to notice it itself.
   Result<> rewriteConfig(const DaemonOptions& options);
-  /// The same, and waits until it has. Reason timeout, with its log, if it has not within `ceiling`.
+  /// The same, and waits until the daemon has loaded it. Reason timeout, with its log, if that takes over
+  /// `ceiling`.
   Result<> reload(const DaemonOptions& options, std::chrono::nanoseconds ceiling);
   /// Sends SIGTERM; returns the exit code, which should be 0.
   Result<ExitCode> stop();
   /// SIGKILL, like a crash; start it again with restart().
   void kill();
   Result<> restart();
-  /// The same without waiting until it is ready.
+  /// restart() without waiting until it is ready.
   Result<> launch();
 
   [[nodiscard]] pid_t pid() const { return process_ ? process_->pid() : 0; }

@@ -18,7 +18,7 @@ tl::unexpected<Error> bad(const std::string& what) {
   return fail(Stage::cli, Reason::invalid, what);
 }
 
-/// Otherwise the tests could miss a privilege that is added to the manifest.
+/// Without this check the tests could miss a privilege that is added to the manifest.
 Result<> onlyKnown(const YAML::Node& map, const std::string& where, const std::set<std::string>& known) {
   for (const auto& entry : map) {
     const auto key = entry.first.as<std::string>();
@@ -60,7 +60,7 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
       out.container.mounts.push_back({name, path, readOnly});
       continue;
     }
-    if (volume["projected"]) continue;  // the token: there is no API server that it could be shown to
+    if (volume["projected"]) continue;  // the token: there is no API server to use it with
     const auto host = volume["hostPath"];
     if (!host) return bad("volume " + name + " is neither configMap nor hostPath");
     const auto propagation = mount["mountPropagation"].as<std::string>("None");
@@ -73,7 +73,7 @@ Result<> readMounts(const YAML::Node& mounts, const YAML::Node& volumes, DaemonS
 }
 
 Result<> readEnv(const YAML::Node& variables, std::map<std::string, std::string>& env) {
-  // The bridge's address is the node's address.
+  // The bridge's address stands for the node's address.
   const std::map<std::string, std::string> fields{{"spec.nodeName", "e2e-node"},
                                                   {"status.hostIP", "10.85.0.1"},
                                                   {"metadata.namespace", kDaemonsNamespace}};

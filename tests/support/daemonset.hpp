@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What deploy/kustomize/base/daemonset.yaml requests, as kubelet would request it from the runtime. Read from
-// the file, so that the tests run what is shipped.
+// the file, so that tests run what is shipped.
 #pragma once
 
 #include "base/error.hpp"
@@ -25,11 +25,11 @@ struct DaemonSet {
   std::string livenessPath;
   std::string readinessPath;
 
-  /// One of its pods, without the volumes' content.
+  /// A pod of the DaemonSet, without the volumes' content.
   [[nodiscard]] PodSpec pod() const;
 };
 
-/// Unknown keys that affect what the container may do are errors. `list`: "containers" or "initContainers".
+/// Unknown keys that affect the container's rights are errors. `list`: "containers" or "initContainers".
 Result<DaemonSet> readDaemonSet(const std::filesystem::path& file, const std::string& list = "containers");
 
 }  // namespace fallbackd::e2e

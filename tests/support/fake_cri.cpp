@@ -52,7 +52,7 @@ struct State {
   std::atomic<std::uint64_t> pullsAtOnce{0};
 };
 
-/// One subscription. It deletes itself when gRPC is done with it.
+/// A subscription. It deletes itself when gRPC no longer needs it.
 class Subscriber final : public grpc::ServerWriteReactor<events::Envelope> {
  public:
   explicit Subscriber(State& state) : state_(state) {
@@ -60,7 +60,7 @@ class Subscriber final : public grpc::ServerWriteReactor<events::Envelope> {
     state_.listening.insert(this);
   }
 
-  /// Call it with the state's mutex held.
+  /// Called with the state's mutex held.
   void push(const events::Envelope& envelope) {
     queue_.push_back(envelope);
     if (queue_.size() == 1 && !ended_) StartWrite(&queue_.front());
@@ -89,7 +89,7 @@ class Subscriber final : public grpc::ServerWriteReactor<events::Envelope> {
   bool ended_ = false;
 };
 
-/// Call it with the mutex held.
+/// Called with the mutex held.
 void publish(State& state, const std::string& topic, const google::protobuf::Any& event) {
   events::Envelope envelope;
   *envelope.mutable_timestamp() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A containerd that does nothing: sandboxes come and go without processes, pulls end as a function decides.
-// For more pods than a real node can run. Serves on a unix socket the parts of CRI and of containerd's
-// own services that fallbackd uses.
+// A containerd that runs nothing: sandboxes come and go without processes, pulls end as a function decides.
+// For more pods than a real node can run. On a unix socket it serves the parts of CRI and of containerd's own
+// services that fallbackd uses.
 #pragma once
 
 #include "base/error.hpp"
@@ -48,13 +48,13 @@ class FakeCri {
 
   /// From now on CRI lists it; subscribers receive its creation and the start of its pause process.
   void add(FakePod pod);
-  /// The pause process ended and the sandbox was removed.
+  /// Its pause process has ended and the sandbox is removed.
   void remove(const std::string& id);
 
   struct Counts {
     std::uint64_t calls = 0;
     std::uint64_t pulls = 0;
-    std::uint64_t pullsAtOnce = 0;  // the highest number that ran at one time
+    std::uint64_t pullsAtOnce = 0;  // the highest number that ran at the same time
   };
   [[nodiscard]] Counts counts() const;
 

@@ -61,9 +61,9 @@ struct FaultRegistry::Server {
   asio::awaitable<void> serve(tcp::socket socket);
   asio::awaitable<void> pause(std::chrono::nanoseconds time);
   asio::awaitable<bool> misbehave(tcp::socket& socket, const Fault& fault);
-  /// `wire` goes over `socket`.
+  /// `wire` runs over `socket`.
   asio::awaitable<void> answerAll(Wire& wire, tcp::socket& socket);
-  /// False: the connection is over.
+  /// False: close the connection.
   asio::awaitable<bool> answerOne(Wire& wire, tcp::socket& socket, const Request& request);
   asio::awaitable<void> sendPart(Wire& wire, Response response, Cut cut);
   asio::awaitable<void> sendLayer(Wire& wire, const Fault& fault);
@@ -86,12 +86,12 @@ asio::awaitable<void> FaultRegistry::Server::pause(std::chrono::nanoseconds time
 asio::awaitable<void> FaultRegistry::Server::acceptAll() {
   for (;;) {
     tcp::socket socket = co_await acceptor.async_accept(asio::use_awaitable);
-    // Ends with the connection or with the loop. What it throws then only means the end of the stream.
+    // Ends with the connection or with the loop. An exception then only means the end of the stream.
     asio::co_spawn(context, serve(std::move(socket)), [](std::exception_ptr) {});
   }
 }
 
-/// What happens to a connection instead of an answer. False: answer the request.
+/// What the registry does to a connection instead of answering. False: answer the request.
 asio::awaitable<bool> FaultRegistry::Server::misbehave(tcp::socket& socket, const Fault& fault) {
   if (fault.silent) co_await pause(1h);
   if (fault.reset) {
@@ -126,7 +126,7 @@ asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   co_await answerAll(*wire, socket);
 }
 
-/// What a request is for. Unknown requests count as requests for the manifest.
+/// The kind of request. Unknown requests count as requests for the manifest.
 Asked FaultRegistry::Server::askedBy(const Request& request) const {
   const auto target = pathOf(request);
   if (target.starts_with("/token")) return Asked::token;
@@ -182,7 +182,7 @@ asio::awaitable<bool> FaultRegistry::Server::answerOne(Wire& wire, tcp::socket& 
   co_return true;
 }
 
-/// The part of an answer that is sent before the connection ends.
+/// Sends the part of an answer before the cut.
 asio::awaitable<void> FaultRegistry::Server::sendPart(Wire& wire, Response response, Cut cut) {
   if (cut == Cut::before_headers) co_return;
   response.prepare_payload();

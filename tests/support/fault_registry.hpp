@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A registry of one image that fails in a chosen way, so that a test can see each cause for real.
+// A registry with one image that fails in a chosen way, so that a test can produce each cause for real.
 #pragma once
 
 #include "base/error.hpp"
@@ -30,24 +30,24 @@ enum class Cut : std::uint8_t { never, before_headers, amid_headers, amid_body, 
 struct Fault {
   static constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
-  /// The requests that reset, silent, garbage, status, cut, html and delay apply to. Everybody: the
+  /// The requests that reset, silent, garbage, status, cut, html and delay apply to. `everything`: the
   /// connection itself, before TLS.
   Asked asked = Asked::everything;
-  Cut cut = Cut::never;        // closes the connection within the answer
+  Cut cut = Cut::never;        // closes the connection in the middle of the answer
   bool html = false;           // 200 and a page, like a captive portal
-  bool reset = false;          // the connection, as soon as the client has sent something
+  bool reset = false;          // resets the connection once the client has sent something
   bool silent = false;         // accepts, never answers
   bool garbage = false;        // bytes that are neither HTTP nor TLS
-  unsigned status = 0;         // the answer to everything; 0: as a registry should answer
+  unsigned status = 0;         // answers everything with it; 0: answers as a registry should
   std::string challenge = {};  // its WWW-Authenticate, if any
-  /// Requires a token, and the token endpoint answers this; 0: requires none.
+  /// Requires a token, and the token endpoint answers with this status; 0: requires none.
   unsigned tokenStatus = 0;
   bool tokenRefused = false;            // requires a token from an address where nothing listens
   std::chrono::milliseconds delay{0};   // before each answer
   std::size_t stallAfter = kNever;      // sends this many bytes of the layer, then nothing more
   std::size_t bytesPerSecond = kNever;  // of the layer, in equal pieces
   bool wrongBytes = false;              // the layer does not match its digest
-  bool index = false;                   // tags name an index; another platform's manifest is nowhere
+  bool index = false;                   // tags name an index; the other platform's manifest does not exist
   std::string phrase = {};              // the reason phrase, instead of the usual one
   std::string body = {};                // of an answer with a status
   /// A URL to which requests for the layer are redirected; the digest is appended.
@@ -55,7 +55,7 @@ struct Fault {
 };
 
 /// Serves plain HTTP, or TLS with the given certificate, on 127.0.0.1, in its own thread. Every name and tag
-/// is the same image.
+/// gives the same image.
 class FaultRegistry {
  public:
   static Result<std::unique_ptr<FaultRegistry>> start(const Image& image, Fault fault,
@@ -64,16 +64,16 @@ class FaultRegistry {
   FaultRegistry& operator=(const FaultRegistry&) = delete;
   ~FaultRegistry();
 
-  /// Applies to requests from now on; a stalled answer stays stalled.
+  /// Applies to all later requests; a stalled answer stays stalled.
   void set(Fault fault);
-  /// Slow answers, those under way too, send the rest of their layer at once.
+  /// Slow answers, including current ones, send the rest of their layer at once.
   void stopCrawling() { hurry_ = true; }
   /// "127.0.0.1:PORT"
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::uint16_t port() const { return port_; }
   /// "sha256:..." of the image's manifest.
   [[nodiscard]] std::string digest() const { return "sha256:" + blobs_.manifestDigest; }
-  /// The same of the index.
+  /// The digest of the index.
   [[nodiscard]] std::string indexDigest() const { return "sha256:" + blobs_.indexDigest; }
   [[nodiscard]] unsigned requests() const { return requests_; }
 

@@ -145,7 +145,7 @@ struct StatusServer::Loop {
   asio::awaitable<void> acceptAll(StatusServer& server) {
     for (;;) {
       tcp::socket socket = co_await acceptor.async_accept(asio::use_awaitable);
-      // Ends with the connection or with the loop. What it throws then only means the end of the stream.
+      // Ends with the connection or with the loop. An exception then only means the end of the stream.
       asio::co_spawn(context, answerAll(server, std::move(socket)), [](std::exception_ptr) {});
     }
   }

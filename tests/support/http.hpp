@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP for tests: one GET with a time limit, addresses that fail in a chosen way.
+// HTTP for tests: GET with a time limit, and addresses that fail in a chosen way.
 #pragma once
 
 #include "base/error.hpp"
@@ -19,14 +19,14 @@ struct HttpAnswer {
   std::string body;
 };
 
-/// One GET on a new connection; takes at most `timeout`. Reason unavailable if nothing answers.
+/// Sends one GET on a new connection; takes at most `timeout`. Reason unavailable if nothing answers.
 Result<HttpAnswer> httpGet(const std::string& ip, std::uint16_t port, const std::string& path,
                            std::chrono::milliseconds timeout = std::chrono::seconds(5));
 
 /// Whether a TCP connection is accepted right now.
 bool accepts(const std::string& ip, std::uint16_t port);
 
-/// Retries until the answer has status 200; returns the last failure after the time limit.
+/// Retries until the answer has status 200; after the time limit returns the last failure.
 Result<HttpAnswer> httpGetOk(const std::string& ip, std::uint16_t port, const std::string& path,
                              std::chrono::milliseconds deadline = std::chrono::seconds(10));
 

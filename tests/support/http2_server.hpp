@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A server that implements just enough HTTP/2 over TLS to fail in HTTP/2's ways. It never decodes a request,
-// so it needs no header compression: every request is treated alike.
+// A server with just enough HTTP/2 over TLS to fail in HTTP/2's ways. It never decodes a request, so it needs
+// no header compression: it treats every request alike.
 #pragma once
 
 #include "certificate.hpp"
@@ -16,7 +16,7 @@
 namespace fallbackd::e2e {
 
 enum class Http2Fault : std::uint8_t {
-  goaway,       // before any answer: GOAWAY with NO_ERROR; names the request, so that it is not retried
+  goaway,       // before any answer: GOAWAY with NO_ERROR; it covers the request, so that it is not retried
   goaway_calm,  // the same with ENHANCE_YOUR_CALM and text as debug data
   goaway_within_body,  // 200, some bytes, GOAWAY with an error, close
   reset_stream,        // RST_STREAM with INTERNAL_ERROR

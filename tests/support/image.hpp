@@ -30,7 +30,7 @@ struct ImageBlobs {
   std::string layerDigest;
   std::string configDigest;
   std::string manifestDigest;
-  /// An index of this machine's manifest, and of another platform's, which is nowhere.
+  /// An index with this machine's manifest and a different platform's manifest, which does not exist.
   std::string index;
   std::string indexDigest;
 };

@@ -39,7 +39,7 @@ sigset_t watchedSignals() {
   return set;
 }
 
-/// Waits for `child`, forwards signals to it, reaps whatever else exits. The signals are blocked.
+/// Waits for `child`, forwards signals to it, and reaps all other children. The signals are blocked.
 int shepherd(pid_t child) {
   const sigset_t watched = watchedSignals();
   for (;;) {
@@ -57,8 +57,8 @@ int shepherd(pid_t child) {
   ::_exit(kExitFailure);
 }
 
-/// The kernel kills the caller when its parent dies. `lifeline` closes the gap before the call: its other end
-/// is open as long as the parent lives.
+/// The kernel kills the caller when its parent dies. `lifeline` covers the time before the call: its other
+/// end is open as long as the parent lives.
 void dieWithParent(int lifeline) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   pollfd polled{lifeline, POLLIN, 0};
@@ -89,7 +89,7 @@ std::array<sys::UniqueFd, 2> makeLifeline() {
   if (const auto joined = run.joinRoot(); !joined) giveUp(joined.error());
   if (::unshare(CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) !=
       0) {
-    giveUp(failErrno(Stage::cli, "make namespaces").value());
+    giveUp(failErrno(Stage::cli, "create namespaces").value());
   }
   if (const auto joined = run.joinLeaf(); !joined) giveUp(joined.error());
   auto lifeline = makeLifeline();
@@ -108,10 +108,10 @@ std::array<sys::UniqueFd, 2> makeLifeline() {
 int runIsolated(int /*argc*/, char** argv, const std::function<int()>& body,
                 std::vector<std::filesystem::path> outputs) {
   if (::geteuid() != 0) {
-    std::fprintf(stderr, "%s: needs root, to make namespaces and run containerd\n", argv[0]);
+    std::fprintf(stderr, "%s: needs root, to create namespaces and run containerd\n", argv[0]);
     return kExitFailure;
   }
-  std::fflush(nullptr);        // otherwise each of the four would write what is buffered now
+  std::fflush(nullptr);        // otherwise each of the four processes would write what is buffered now
   ::signal(SIGCHLD, SIG_DFL);  // if inherited as ignored, ended children would be lost
   const sigset_t watched = watchedSignals();
   sigset_t before;

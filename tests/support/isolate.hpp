@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Isolates an end-to-end program from the machine with its own pid, mount, network, IPC, UTS and cgroup
-// namespaces, so that containerd, CNI and the daemon can work as on a node and nothing can be left behind.
+// namespaces, so that containerd, CNI and the daemon work as on a node and leave nothing behind.
 #pragma once
 
 #include <filesystem>
@@ -19,8 +19,8 @@ namespace fallbackd::e2e {
 /// folder are removed at the end, or by the next run if this process was killed.
 /// FALLBACKD_E2E_KEEP=1 in the environment keeps the run's folder for inspection.
 ///
-/// The machine's own mounts are read-only inside. `outputs`: folders for results that stay writable, besides
-/// those that the environment's *_JSON and *_SCREENSHOTS name.
+/// The machine's own mounts are read-only inside. `outputs`: folders for results that stay writable, in
+/// addition to those in the environment's *_JSON and *_SCREENSHOTS.
 int runIsolated(int argc, char** argv, const std::function<int()>& body,
                 std::vector<std::filesystem::path> outputs = {});
 

@@ -21,7 +21,7 @@ void require(bool done, const char* what) {
 
 Key newKey() {
   Key key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
-  require(key != nullptr, "make a key");
+  require(key != nullptr, "create a key");
   return key;
 }
 
@@ -64,7 +64,7 @@ Certificate sign(const Wanted& wanted, const Key& key, X509* issuer, EVP_PKEY* i
   static std::atomic<long> serial{1};
   Certificate made(X509_new(), &X509_free);
   X509* const raw = made.get();
-  require(raw != nullptr && X509_set_version(raw, X509_VERSION_3) == 1, "make a certificate");
+  require(raw != nullptr && X509_set_version(raw, X509_VERSION_3) == 1, "create a certificate");
   ASN1_INTEGER_set(X509_get_serialNumber(raw), serial++);
   X509_gmtime_adj(X509_getm_notBefore(raw), -kHour);
   X509_gmtime_adj(X509_getm_notAfter(raw), 24 * kHour);

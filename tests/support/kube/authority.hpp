@@ -16,17 +16,17 @@ struct Leaf {
   std::string key;
 };
 
-/// Throws std::runtime_error where OpenSSL fails.
+/// Throws std::runtime_error if OpenSSL fails.
 class Authority {
  public:
   explicit Authority(const std::string& name);
 
   [[nodiscard]] const std::string& certificate() const { return text_; }
-  /// `names` as in OpenSSL's configuration: "IP:127.0.0.1,DNS:localhost".
+  /// `names` in the form of OpenSSL's configuration: "IP:127.0.0.1,DNS:localhost".
   [[nodiscard]] Leaf server(const std::string& names) const;
   [[nodiscard]] Leaf client(const std::string& commonName) const;
 
-  /// What kubelet makes for itself by default.
+  /// Like the certificate that kubelet creates for itself by default.
   static Leaf selfSigned(const std::string& names);
 
  private:

@@ -79,7 +79,7 @@ std::string wrongEvent(const json::object& event, const std::string& namespaceNa
   const auto more = unknownKey(metadata, {"name", "namespace"});
   if (!more.empty()) return "unknown field metadata." + more;
   if (!isDnsName(textAt(metadata, "name"))) return "metadata.name: not a DNS name";
-  if (textAt(metadata, "namespace") != namespaceName) return "metadata.namespace: not that of the request";
+  if (textAt(metadata, "namespace") != namespaceName) return "metadata.namespace: differs from the request's";
   auto wrong = wrongObject(event.at("involvedObject").as_object(), namespaceName);
   if (!wrong.empty()) return wrong;
   static const std::regex reason("[A-Z][A-Za-z]{0,127}");

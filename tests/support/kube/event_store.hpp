@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The events of a cluster, as its API server keeps them: core/v1, created and patched. Stricter than a real
-// one, which takes much from old clients.
+// server, which accepts much from old clients.
 #pragma once
 
 #include "kube/tls_server.hpp"
@@ -22,17 +22,17 @@ class EventStore {
     std::string message;  // empty: the object
     std::string reason;
     boost::json::object object = {};
-    std::string violation;  // what no client should send
+    std::string violation;  // a mistake that no client should make
   };
 
   static bool isEventsPath(const std::string& path);
   Reply handle(const Seen& request);
 
-  /// What whoever asks may do there: "create", "patch". In the namespace "*": everywhere.
+  /// What the requester may do in the namespace: "create", "patch". Namespace "*": everywhere.
   void grant(const std::string& namespaceName, std::set<std::string> verbs) {
     grants_[namespaceName] = std::move(verbs);
   }
-  /// As if their time were over.
+  /// Removes all events, as if they had expired.
   void expire() { events_.clear(); }
   void terminate(const std::string& namespaceName) { terminating_.insert(namespaceName); }
   [[nodiscard]] std::vector<boost::json::object> all() const;

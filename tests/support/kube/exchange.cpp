@@ -12,14 +12,14 @@ namespace json = boost::json;
 
 void keepExchanged(const char* way, const json::object& object) {
   const char* const folder =
-      std::getenv("KUBE_EXCHANGE_JSON");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+      std::getenv("KUBE_EXCHANGE_JSON");  // NOLINT(concurrency-mt-unsafe): nothing sets it
   if (folder == nullptr || !object.contains("kind") || !object.contains("apiVersion")) return;
   const std::string kind(object.at("kind").as_string());
-  // The schemas do not have the second: metadata alone, whatever it is of.
+  // Kubernetes' schemas do not have the second: the metadata alone, of any object.
   if (kind == "Status" || kind.starts_with("PartialObjectMetadata")) return;
   if (const auto* const items = object.if_contains("items"); items != nullptr && kind.ends_with("List")) {
     for (const auto& item : items->as_array()) {
-      // Items of a list do not repeat what they are.
+      // Items of a list do not repeat their kind.
       auto one = item.as_object();
       one["kind"] = kind.substr(0, kind.size() - 4);
       one["apiVersion"] = object.at("apiVersion");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps what tests send and get as Kubernetes objects, so that scripts/report knows can check them against
-// Kubernetes' own schemas: a file for each different object, in the folder that KUBE_EXCHANGE_JSON names.
+// Keeps the Kubernetes objects that tests send and receive, so that scripts/report knows can check them
+// against Kubernetes' own schemas: a file for each different object, in the folder KUBE_EXCHANGE_JSON.
 #pragma once
 
 #include <string>
@@ -9,9 +9,9 @@
 
 namespace fallbackd::kube_test {
 
-/// `way`: "sent" or "got". Of a list its items. Does nothing unless the folder is named.
+/// `way`: "sent" or "got". Of a list, keeps the items. Does nothing if KUBE_EXCHANGE_JSON is not set.
 void keepExchanged(const char* way, const boost::json::object& object);
-/// The same of a body; other bodies than objects with a kind are not kept.
+/// The same for a body; ignores bodies that are not an object with a kind.
 void keepExchangedText(const char* way, const std::string& body);
 
 }  // namespace fallbackd::kube_test

@@ -52,7 +52,7 @@ std::string eventLine(const std::string& type, const json::object& object) {
 
 constexpr const char* kNamespaces = "/api/v1/namespaces";
 
-/// Of an object whose metadata alone was asked for.
+/// The version of an object when only its metadata was requested.
 constexpr const char* kMetaVersion = "meta.k8s.io/v1";
 
 std::string bookmarkLine(std::uint64_t version, const Seen& request) {
@@ -67,7 +67,7 @@ std::string bookmarkLine(std::uint64_t version, const Seen& request) {
                                 {"spec", json::object{{"containers", nullptr}}}});
 }
 
-/// /api/v1/namespaces/NAMESPACE/configmaps/NAME, or of a Secret: never a list of them.
+/// /api/v1/namespaces/NAMESPACE/configmaps/NAME, or a Secret: never a list.
 bool isObject(const std::string& path) {
   static const std::regex kObject("/api/v1/namespaces/[a-z0-9-]+/(configmaps|secrets)/[a-z0-9.-]+");
   return std::regex_match(path, kObject);
@@ -243,7 +243,7 @@ json::array FakeApiServer::itemsOf(const std::string& node) const {
   return items;
 }
 
-/// What a real server would refuse, or what it would suffer from; empty: nothing.
+/// What a real server would refuse or suffer from; empty: nothing.
 std::string FakeApiServer::checked(const Seen& request) {
   static const std::set<std::string> kKnown{
       "fieldSelector", "resourceVersion", "resourceVersionMatch", "limit",
@@ -255,13 +255,13 @@ std::string FakeApiServer::checked(const Seen& request) {
     if (request.query.contains("fieldSelector")) return "a selector of pods";
   } else {
     if (!valueOf(request, "fieldSelector").starts_with(kFieldSelector) || wantedNode(request).empty()) {
-      return "it asks for the pods of other nodes";
+      return "it requests the pods of other nodes";
     }
     if (request.rawQuery.find("spec.nodeName%3D") == std::string::npos) return "the selector is not escaped";
   }
   const bool watches = request.query.contains("watch");
   const auto from = valueOf(request, "resourceVersion");
-  if (!from.empty() && !number(from)) return "resourceVersion is not one that was given";
+  if (!from.empty() && !number(from)) return "the server never gave out this resourceVersion";
   const auto match = valueOf(request, "resourceVersionMatch");
   if (watches) {
     if (valueOf(request, "watch") != "1" && valueOf(request, "watch") != "true") return "watch is not true";
@@ -288,7 +288,7 @@ std::string FakeApiServer::checked(const Seen& request) {
   return {};
 }
 
-/// Nothing of a namespace is read but its metadata.
+/// Of a namespace only the metadata may be read.
 std::string FakeApiServer::acceptOf(const Seen& request) const {
   if (request.path != kNamespaces) return "application/json";
   return std::string("application/json;as=PartialObjectMetadata") +
@@ -421,7 +421,7 @@ asio::awaitable<bool> FakeApiServer::watch(Stream& stream, Seen request) {
       }
     }
     if (ended != ends_) break;
-    if (sent) continue;  // what happened meanwhile notified nobody
+    if (sent) continue;  // changes in the meantime notified nothing
     co_await happened_.wait();
   }
   switch (end_) {

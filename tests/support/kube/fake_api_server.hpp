@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An API server as far as fallbackd knows it: list and watch of pods and of namespaces, owners by name, and
-// events. It refuses what a real one refuses, and notes it.
+// The part of an API server that fallbackd uses: list and watch of pods and namespaces, owners by name, and
+// events. It refuses what a real server refuses, and records it.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -29,43 +29,43 @@ class FakeApiServer final : public TlsServer {
   FakeApiServer(const FakeApiServer&) = delete;
   FakeApiServer& operator=(const FakeApiServer&) = delete;
 
-  /// Creates or changes the pod; watchers hear of it.
+  /// Creates or changes the pod; watchers are notified.
   void put(const std::string& pod);
   void remove(const std::string& uid);
-  /// Creates or changes a namespace; those who watch hear of it, by its metadata alone.
+  /// Creates or changes a namespace; watchers are notified, with its metadata alone.
   void putNamespace(const std::string& name, const std::map<std::string, std::string>& annotations = {});
   void removeNamespace(const std::string& name);
   void putOwner(const std::string& path, const std::string& object);
   void removeOwner(const std::string& path);
   /// Sends a bookmark to all watchers.
   void bookmark();
-  /// Forgets what happened until now: a watch from an earlier version is gone.
+  /// Forgets the history up to now: a watch from an earlier version gets "gone".
   void compact();
-  /// Whether "gone" is said as an HTTP status or as an event.
+  /// Whether "gone" is sent as an HTTP status or as an event.
   void sayGoneByStatus(bool by);
-  /// Whether resourceVersion=0 is answered in pages; a real one sends everything.
+  /// Whether resourceVersion=0 is answered in pages; a real server sends everything at once.
   void pageEverything(bool page);
-  /// The next page that is asked for is gone.
+  /// The next requested page is "gone".
   void expireContinue();
-  /// Further lists from the watch cache fail: "too large resource version".
+  /// Later lists from the watch cache fail: "too large resource version".
   void failOldVersions(bool fail);
 
   enum class End : std::uint8_t { clean, cut, within_line, error_event, garbage };
   void endWatches(End how);
-  /// Watches go on, and nothing is sent any more.
+  /// Watches stay open but send nothing more.
   void silenceWatches(bool silent);
 
   /// In the order of their creation.
   [[nodiscard]] std::vector<boost::json::object> events();
-  /// Works on the events: grants, expiry.
+  /// Runs `work` on the events: grants, expiry.
   void withEvents(std::function<void(EventStore&)> work);
-  /// What happens to requests about events alone. `after`: the event is written, and the answer suffers.
+  /// Applies to requests about events only. `after`: the event is written, and then the answer fails.
   enum class When : std::uint8_t { before, after };
   void troubleEvents(Trouble trouble, When when = When::before);
-  /// POST and PATCH, as they came.
+  /// POST and PATCH requests, as received.
   [[nodiscard]] std::vector<Seen> eventRequests();
 
-  /// Of pods.
+  /// The number of watches of pods.
   [[nodiscard]] std::size_t watches();
   [[nodiscard]] std::size_t namespaceWatches();
   [[nodiscard]] std::uint64_t version();

@@ -27,7 +27,7 @@ void FakeKubelet::hold(bool held) {
 
 asio::awaitable<bool> FakeKubelet::respond(Stream& stream, Seen request) {
   while (held_) co_await released_.wait();
-  // It writes texts, not Status objects.
+  // kubelet sends texts, not Status objects.
   if (!admitted(request)) {
     co_await answer(stream, 401, "Unauthorized");
     co_return true;

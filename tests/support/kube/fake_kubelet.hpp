@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kubelet's /pods, as of 1.33: the pods of the node for whoever may get nodes/pods.
+// kubelet's /pods, as of 1.33: the node's pods, for clients that may get nodes/pods.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -19,7 +19,7 @@ class FakeKubelet final : public TlsServer {
   FakeKubelet& operator=(const FakeKubelet&) = delete;
 
   void setPods(std::vector<std::string> pods);
-  /// Answers wait until it is allowed again: they show the pods of that moment.
+  /// While held, answers wait; afterwards they show the pods of that moment.
   void hold(bool held);
 
  private:

@@ -14,7 +14,7 @@ namespace fallbackd::kube_test {
 
 namespace {
 
-/// /api/v1/... or /apis/GROUP/VERSION/..., without that; and the group.
+/// What follows /api/v1/ or /apis/GROUP/VERSION/ in the path; and the group.
 std::optional<std::pair<std::string, std::vector<std::string>>> partsOf(const std::string& path) {
   std::vector<std::string> parts;
   for (const auto part : split(path, '/')) parts.emplace_back(part);
@@ -29,7 +29,7 @@ void addRules(const YAML::Node& rules, const std::string& manifest, std::vector<
   for (const auto& rule : rules) {
     for (const auto& entry : rule) {
       const auto key = entry.first.as<std::string>();
-      // resourceNames would make a rule narrower than what is read here.
+      // resourceNames would make a rule narrower than this code reads it.
       if (key != "apiGroups" && key != "resources" && key != "verbs")
         throw std::runtime_error("unknown key " + key);
     }
@@ -77,7 +77,7 @@ std::vector<Permission> permissionsInTemplate(const std::filesystem::path& file,
 
 std::optional<Permission> needs(Asked whom, const std::string& method, const std::string& path, bool watch) {
   if (whom == Asked::kubelet) {
-    // From 1.33; before, and for every other path, it is nodes/proxy.
+    // From 1.33 on; before, and for every other path, it is nodes/proxy.
     if (path == "/pods" && method == "GET") return Permission{"get", "nodes/pods", ""};
     return Permission{method == "GET" ? "get" : "create", "nodes/proxy", ""};
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a ClusterRole allows, verb by verb, and what a request needs: as the API server's RBAC authorizer and
-// kubelet's own judge them.
+// What a ClusterRole allows, verb by verb, and what a request needs, as judged by the API server's RBAC
+// authorizer and by kubelet's own.
 #pragma once
 
 #include <compare>
@@ -23,23 +23,23 @@ struct Permission {
   [[nodiscard]] std::string text() const;
 };
 
-/// Of every ClusterRole in a manifest. Wildcards are none of ours: they throw std::runtime_error, as do files
-/// that cannot be read.
+/// The permissions of every ClusterRole in a manifest. Ours have no wildcards: these throw
+/// std::runtime_error, as do files that cannot be read.
 std::vector<Permission> permissionsIn(const std::filesystem::path& manifest);
 
-/// Of one Role in a template of the chart, whose rules are plain YAML.
+/// The permissions of one Role in a template of the chart with rules in plain YAML.
 std::vector<Permission> permissionsInTemplate(const std::filesystem::path& file, const std::string& role);
 
 enum class Asked : std::uint8_t { api_server, kubelet };
-/// What a request needs; nullopt: it is not about resources, and nobody is granted those.
+/// What a request needs; nullopt: it is not about resources, and no role grants it.
 std::optional<Permission> needs(Asked whom, const std::string& method, const std::string& path, bool watch);
 
-/// Remembers what was asked for.
+/// Records what was requested.
 class Authorizer {
  public:
   explicit Authorizer(std::set<Permission> granted) : granted_(std::move(granted)) {}
 
-  /// Empty: allowed. Otherwise as a real server words it.
+  /// Empty: allowed. Otherwise worded as by a real server.
   std::string refusal(Asked whom, const std::string& method, const std::string& path, bool watch);
   [[nodiscard]] const std::set<std::string>& asked() const { return asked_; }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTPS server on loopback that checks every request as strictly as it can, and fails as it is told. All
-// of its state is on its own thread; the functions for tests may be called from any other.
+// An HTTPS server on loopback that checks every request as strictly as it can, and fails on command. Its
+// state belongs to its own thread; tests may call its functions from any other thread.
 #pragma once
 
 #include "base/async/event.hpp"
@@ -31,15 +31,15 @@ namespace fallbackd::kube_test {
 enum class Fault : std::uint8_t {
   none,
   status,             // `status`, with a Status object
-  silent_accept,      // accepts, and never says a word of TLS
-  silent_answer,      // reads the request, and says nothing
-  silent_body,        // half of a body
+  silent_accept,      // accepts, and never sends a byte of TLS
+  silent_answer,      // reads the request, and never answers
+  silent_body,        // sends half of a body
   cut_before_answer,  // closes instead of answering
   cut_body,           // closes in the middle of a body
   not_http,
   not_json,
   huge_header,
-  huge_body,  // says that it will have 100 GB
+  huge_body,  // announces 100 GB
   endless_body,
   redirect,
 };
@@ -48,7 +48,7 @@ struct Trouble {
   Fault fault = Fault::none;
   unsigned status = 500;
   std::string retryAfter = {};
-  std::string message = "as told";
+  std::string message = "as ordered";
   unsigned times = 1000000;
 };
 
@@ -58,7 +58,7 @@ struct Seen {
   std::map<std::string, std::string> query;  // decoded
   std::string rawQuery;
   std::string authorization;
-  std::string clientName;  // of its certificate; empty: it had none
+  std::string clientName;  // from its certificate; empty: it had none
   std::string accept;
   std::string contentType;
   std::string body;
@@ -68,29 +68,29 @@ class TlsServer : public e2e::LoopServer {
  public:
   ~TlsServer() override { stop(); }
 
-  /// The certificate of connections from now on.
+  /// The certificate for all later connections.
   void certify(const Leaf& leaf);
   /// Clients may show certificates of this authority.
   void askForCertificates(const Authority& authority);
-  /// Requests must bear one of these, unless the client has a certificate.
+  /// Requests must carry one of these tokens, unless the client has a certificate.
   void acceptTokens(std::vector<std::string> tokens);
-  /// Whoever is admitted may do this and nothing else. Until then everything is allowed.
+  /// Admitted clients may do this and nothing else. Before the first call everything is allowed.
   void grant(std::vector<Permission> permissions);
-  /// What was asked for since grant(), as Permission::text() has it.
+  /// What was requested since grant(), in the form of Permission::text().
   [[nodiscard]] std::set<std::string> asked();
   void trouble(Trouble trouble);
-  /// From now on its thread gets only the processors that nobody else wants, as a server on another machine
-  /// takes none of them.
+  /// From now on its thread gets only idle processor time, because a server on another machine would not take
+  /// any from this one.
   void takeIdleProcessorsOnly();
   void heal() { trouble({}); }
-  /// Closes each connection behind its first answer, and says so: as a server does that is about to stop.
+  /// Closes each connection after its first answer and announces that, like a server that is about to stop.
   void closeBehindAnswers();
-  /// Closes the connections on which it is silent. Without that their clients wait as long as they like.
+  /// Closes the connections on which it is silent. Otherwise their clients wait until their own deadlines.
   void endSilence();
 
   [[nodiscard]] std::vector<Seen> requests();
   [[nodiscard]] std::size_t connections();
-  /// What requests did that a real server may not forgive; tests expect none.
+  /// What requests did that a real server may not accept; tests expect none.
   [[nodiscard]] std::vector<std::string> violations();
 
  protected:
@@ -98,19 +98,19 @@ class TlsServer : public e2e::LoopServer {
 
   explicit TlsServer(const Leaf& leaf);
 
-  /// On the server's thread. False: the connection is to be closed.
+  /// On the server's thread. False: close the connection.
   virtual boost::asio::awaitable<bool> respond(Stream& stream, Seen request) = 0;
-  /// Whether anything but GET may be asked of this path.
+  /// Whether methods other than GET are allowed on this path.
   [[nodiscard]] virtual bool mayChange(const std::string& path) const {
     static_cast<void>(path);
     return false;
   }
-  /// What the request must accept.
+  /// The expected Accept header of the request.
   [[nodiscard]] virtual std::string acceptOf(const Seen& request) const {
     static_cast<void>(request);
     return "application/json";
   }
-  /// The fault instead of an answer. False: the connection is to be closed.
+  /// Commits the fault instead of answering. False: close the connection.
   boost::asio::awaitable<bool> misbehave(Stream& stream, Trouble trouble);
 
   static boost::asio::awaitable<void> send(Stream& stream, std::string bytes);
@@ -118,7 +118,7 @@ class TlsServer : public e2e::LoopServer {
                                       std::string headers = "");
   static std::string statusObject(unsigned code, const std::string& message, const std::string& reason = "");
 
-  /// A PodList. GCC 12 takes no initializer lists in coroutines.
+  /// A PodList. GCC 12 does not accept initializer lists in coroutines.
   static std::string podList(boost::json::array items, const std::string& version = "",
                              const std::string& more = "");
 
@@ -135,7 +135,7 @@ class TlsServer : public e2e::LoopServer {
   }
 
  private:
-  /// As whom it judges requests.
+  /// The authorizer that judges the requests.
   [[nodiscard]] virtual Asked kind() const { return Asked::api_server; }
   boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
   boost::asio::awaitable<void> staySilent();

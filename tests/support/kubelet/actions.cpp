@@ -9,7 +9,7 @@ namespace fallbackd::e2e::model {
 
 namespace {
 
-/// One decision; its parts share what it is about.
+/// One decision; its parts share their subject.
 class Decision {
  public:
   Decision(const PodDefinition& pod, const PodSeen& seen, Version version, const Judges& judges)
@@ -34,7 +34,7 @@ class Decision {
   }
 
  private:
-  /// Everything starts again in a new sandbox; what has completed does not.
+  /// Everything starts again in a new sandbox, except for what has completed.
   void planSandbox() {
     actions_.sandboxAttempt = seen_.sandboxes.empty() ? 0 : seen_.sandboxes.front().attempt + 1;
     if (pod_.restart == RestartPolicy::never && !seen_.sandboxes.empty() && !seen_.containers.empty()) {
@@ -44,7 +44,7 @@ class Decision {
     const bool regularToStart =
         std::any_of(pod_.containers.begin(), pod_.containers.end(), [this](const ContainerDefinition& one) {
           const auto* const newest = seen_.newest(one.spec.name);
-          // Those that ran in the old sandbox end with it.
+          // Containers that ran in the old sandbox end with it.
           return one.role == Role::regular &&
                  (toBeRestarted(pod_, one, newest) || newest->state == RunState::running);
         });
@@ -65,7 +65,7 @@ class Decision {
     return newest != nullptr && newest->sandboxId == seen_.readySandbox()->id ? newest : nullptr;
   }
 
-  /// A regular container that ran in this sandbox is enough, whoever made it.
+  /// One regular container that ran in this sandbox is enough, no matter what created it.
   bool initialized() {
     wasInitialized_ =
         std::any_of(pod_.containers.begin(), pod_.containers.end(), [this](const ContainerDefinition& one) {
@@ -75,7 +75,7 @@ class Decision {
     return wasInitialized_;
   }
 
-  /// True: all of them are done, and the sidecars started.
+  /// True: all init containers are done, and the sidecars have started.
   bool initContainers() {
     for (const auto& one : pod_.containers) {
       if (one.role == Role::regular) continue;
@@ -118,7 +118,7 @@ class Decision {
     actions_.kill.push_back({seen, &one, std::move(message)});
   }
 
-  /// True: it runs and goes on.
+  /// True: it runs and keeps running.
   bool judge(const ContainerDefinition& one) {
     const auto* const seen = seen_.newest(one.spec.name);
     if (seen == nullptr || seen->state != RunState::running) {

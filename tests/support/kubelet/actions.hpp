@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one sync does to a pod: kubelet's decision alone, without doing it.
+// What one sync does to a pod: only kubelet's decision, without its execution.
 #pragma once
 
 #include "kubelet/status.hpp"
@@ -10,7 +10,7 @@
 
 namespace fallbackd::e2e::model {
 
-/// A container that runs and is not to go on as it is.
+/// A running container that must not continue as it is.
 struct Kill {
   SeenContainer container;
   const ContainerDefinition* definition = nullptr;
@@ -20,13 +20,13 @@ struct Kill {
 struct Actions {
   bool createSandbox = false;
   std::uint32_t sandboxAttempt = 0;
-  bool stopPod = false;  // nothing runs and nothing shall run
+  bool stopPod = false;  // nothing runs and nothing should run
   std::vector<Kill> kill;
   std::vector<const ContainerDefinition*> start;  // in this order
-  std::vector<const SeenContainer*> resize;       // have no record of their resources
+  std::vector<const SeenContainer*> resize;       // there is no record of their resources
 };
 
-/// What the decision asks of others.
+/// Judgements of other parts that the decision needs.
 struct Judges {
   std::function<bool(const SeenContainer&)> failedLiveness;
   std::function<bool(const SeenContainer&)> failedStartup;

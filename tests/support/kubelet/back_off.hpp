@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubelet's back-off: doubles at each failure up to a maximum, forgotten after twice the maximum.
+// Kubelet's back-off: doubles at each failure up to a maximum; forgotten after twice the maximum.
 #pragma once
 
 #include "base/clock.hpp"
@@ -10,12 +10,12 @@
 
 namespace fallbackd::e2e::model {
 
-/// One thread, or guarded by its owner.
+/// Used by one thread, or guarded by its owner.
 class BackOff {
  public:
   BackOff(Millis first, Millis maximum) : first_(first), maximum_(maximum) {}
 
-  /// Whether it still runs since the last failure.
+  /// Whether the back-off since the last failure still runs.
   [[nodiscard]] bool active(const std::string& key, Stamp now) const {
     const auto found = entries_.find(key);
     return found != entries_.end() && now - found->second.updated < found->second.length;

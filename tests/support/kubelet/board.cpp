@@ -41,7 +41,7 @@ void Board::subscribe(Listener listener) {
   listeners_.push_back(std::move(listener));
 }
 
-/// mutex_ is held.
+/// Called with mutex_ held.
 void Board::addProbes(const PodDefinition& pod, PodStatus& status) const {
   status.ready = !status.containers.empty();
   const auto resultOf = [this](const std::string& id, ProbeType type) {
@@ -60,7 +60,7 @@ void Board::addProbes(const PodDefinition& pod, PodStatus& status) const {
   status.ready = status.ready && status.phase == Phase::running;
 }
 
-/// order_ is held.
+/// Called with order_ held.
 void Board::update(const PodDefinition& pod, PodStatus status) {
   {
     const std::lock_guard lock(mutex_);

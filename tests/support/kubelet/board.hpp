@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The statuses that kubelet has reported, and the results of probes that are part of them: kubelet's status
-// manager and its results managers.
+// The statuses that kubelet has reported, and the probe results in them: kubelet's status manager and its
+// results managers.
 #pragma once
 
 #include "kubelet/event_log.hpp"
@@ -18,16 +18,16 @@ namespace fallbackd::e2e::model {
 
 enum class ProbeType : std::uint8_t { startup, readiness, liveness };
 
-/// Thread-safe. Listeners are called in the order of the changes, by whoever caused them.
+/// Thread-safe. Listeners are called in the order of the changes, on the thread that made the change.
 class Board {
  public:
   explicit Board(EventLog& log) : log_(log) {}
 
   using Listener = std::function<void(const PodStatus&)>;
-  /// Also gets the statuses there are.
+  /// The listener also receives the current statuses.
   void subscribe(Listener listener);
 
-  /// What probes say is added here.
+  /// Adds the probes' results.
   void publish(const PodDefinition& pod, PodStatus status);
   void publishDeleting(const PodDefinition& pod);
   void publishGone(const PodDefinition& pod);
@@ -37,7 +37,7 @@ class Board {
   [[nodiscard]] std::optional<PodStatus> find(const std::string& uid) const;
   using Holds = std::function<bool(const PodStatus&)>;
   bool waitFor(const std::string& uid, const Holds& holds, std::chrono::nanoseconds ceiling) const;
-  /// Returns when the pod's status has changed since `version`, at `until`, or when it is stopped.
+  /// Returns when the pod's status has changed since `version`, at `until`, or when stopped.
   void waitForChange(const std::string& uid, std::uint64_t version, Stamp until,
                      const std::stop_token& stop) const;
   [[nodiscard]] std::uint64_t version(const std::string& uid) const;

@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// N of "N.log" and "N.log.20260131-235959"; -1: another file.
+/// N of "N.log" and "N.log.20260131-235959"; -1: a different file.
 int numberOf(const std::string& file) {
   int number = -1;
   const auto parsed = std::from_chars(file.data(), file.data() + file.size(), number);
@@ -17,7 +17,7 @@ int numberOf(const std::string& file) {
   return parsed.ec == std::errc() && rest.starts_with(".log") ? number : -1;
 }
 
-/// 20260131-235959, with a number behind it where one second has several.
+/// 20260131-235959, with a number appended if there are several in one second.
 fs::path rotatedName(const fs::path& log) {
   auto stamp = rfc3339(Wall::now()).substr(0, 19);
   std::erase_if(stamp, [](char one) { return one == '-' || one == ':'; });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubelet's part of the containers' logs: their numbers, the links that log collectors follow, rotation.
+// Kubelet's part of container logs: their numbers, the links that log collectors follow, rotation.
 #pragma once
 
 #include "kubelet/event_log.hpp"
@@ -23,13 +23,13 @@ class ContainerLogs {
   /// the runtime does not know.
   [[nodiscard]] static int nextNumber(const std::filesystem::path& folder);
 
-  /// POD_NAMESPACE_CONTAINER-ID.log. Kubelet makes it for the containers that it starts itself.
+  /// POD_NAMESPACE_CONTAINER-ID.log. Kubelet creates it for the containers that it starts itself.
   void link(const Pod& pod, const std::string& container, const std::string& id,
             const std::filesystem::path& target) const;
-  /// Removes links to files that are gone.
+  /// Removes links to files that no longer exist.
   void removeDeadLinks() const;
 
-  /// Renames the log of each running container that has more bytes, whoever made the container, and has the
+  /// Renames each running container's log that is larger, no matter what created the container, and has the
   /// runtime open a new one. Returns how many.
   int rotate(std::uintmax_t maxBytes);
 

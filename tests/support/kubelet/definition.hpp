@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an API server tells kubelet about a pod, and what kubelet's own configuration says, as far as the
-// model has rules for it.
+// What an API server sends to kubelet about a pod, and kubelet's own configuration, as far as the model has
+// rules for them.
 #pragma once
 
 #include "pod.hpp"
@@ -35,7 +35,7 @@ struct Probe {
 };
 
 struct ContainerDefinition {
-  ContainerSpec spec;  // the image as the specification's text has it
+  ContainerSpec spec;  // the image as written in the specification
   Role role = Role::regular;
   PullPolicy pull = PullPolicy::if_not_present;
   ResizePolicy resize = ResizePolicy::in_place;
@@ -47,12 +47,12 @@ struct ContainerDefinition {
 
 struct PodDefinition {
   PodSpec pod;
-  std::vector<ContainerDefinition> containers;  // init containers and sidecars first, in their order
+  std::vector<ContainerDefinition> containers;  // init containers and sidecars first, in order
   RestartPolicy restart = RestartPolicy::always;
   std::chrono::seconds grace{30};  // terminationGracePeriodSeconds; never scaled
 };
 
-/// Kubelet's times. A test may scale all of them together. Those of probes are the pod's.
+/// Kubelet's times. A test may scale them all together. The times of probes are in the pod.
 struct Times {
   Millis relist{1'000};
   /// Between syncs of a pod that had an error: 10 to 15 s in kubelet, at random; here the middle.

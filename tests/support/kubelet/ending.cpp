@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a worker ends a container, and its pod.
+// How a worker ends a container and a pod.
 #include "kubelet/pod_worker.hpp"
 
 #include <algorithm>
@@ -9,7 +9,7 @@ namespace fallbackd::e2e::model {
 
 namespace {
 
-// The shortest grace that kubelet gives a container.
+// The shortest grace period that kubelet gives a container.
 constexpr std::chrono::seconds kMinGrace{2};
 
 }  // namespace
@@ -32,7 +32,8 @@ void PodWorker::kill(const SeenContainer& container, const ContainerDefinition& 
     parts_.log.add(pod_.pod.name, name, "FailedKillPod", stopped.error().message());
 }
 
-/// Running containers at the same time, then the sandboxes: with no container running, these at once.
+/// Ends running containers concurrently, then the sandboxes; without running containers, the sandboxes at
+/// once.
 void PodWorker::killAll(const PodSeen& seen, std::chrono::seconds grace) {
   std::vector<std::future<void>> ends;
   for (const auto& one : seen.containers) {
@@ -76,7 +77,7 @@ void PodWorker::terminatePod(const std::stop_token& stop) {
                       [](const SeenContainer& one) { return one.state == RunState::running; });
       if (!running) break;
     }
-    // containerd is away, or something did not end: again at the next sync.
+    // containerd is down, or something did not end: try again at the next sync.
     const auto again = Monotonic::now() + parts_.options.times.failedSync;
     std::unique_lock lock(mutex_);
     changed_.wait_until(lock, stop, again, [] { return false; });
@@ -86,7 +87,7 @@ void PodWorker::terminatePod(const std::stop_token& stop) {
   removeRest();
 }
 
-/// What is left in the pod's cgroup is killed, then its folders and its containers are removed.
+/// Kills what is left in the pod's cgroup, then removes its folders and its containers.
 void PodWorker::removeRest() {
   if (!sandbox_) {
     const auto seen = parts_.relist.look(pod_.pod.uid);

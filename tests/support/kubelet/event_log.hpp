@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the model did, in order. Reasons and texts are those of kubelet's events where kubelet has one.
+// What the model did, in order. Reasons and texts are those of kubelet's events where kubelet has such an
+// event.
 #pragma once
 
 #include "base/clock.hpp"
@@ -30,11 +31,11 @@ class EventLog {
            const std::string& message);
 
   using Matches = std::function<bool(const Event&)>;
-  /// The first matching event, past or future; empty: it did not come within the ceiling.
+  /// The first matching event, past or future; empty: there was none within the ceiling.
   std::optional<Event> waitFor(const Matches& matches, std::chrono::nanoseconds ceiling);
   std::optional<Event> waitFor(const std::string& pod, const std::string& reason,
                                std::chrono::nanoseconds ceiling);
-  /// Waits until there are `count` of them.
+  /// Waits until there are `count` such events.
   bool waitForCount(const std::string& pod, const std::string& reason, std::size_t count,
                     std::chrono::nanoseconds ceiling);
 

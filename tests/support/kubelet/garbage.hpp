@@ -10,11 +10,12 @@
 
 namespace fallbackd::e2e::model {
 
-/// Removes ended containers: of each name of a pod in `uids` all but the newest. Returns how many.
+/// Removes ended containers: all but the newest of each name of a pod in `uids`. Returns how many.
 int collectContainers(Kubelet& kubelet, const Runtime& runtime, const ContainerLogs& logs,
                       const std::set<std::string>& uids);
 
-/// Removes images that no container uses, by their id and so with all of their names. Sandboxes' image stays.
+/// Removes images that no container uses, by their id and so with all of their names. Keeps the sandbox
+/// image.
 int collectImages(Kubelet& kubelet, const Runtime& runtime);
 
 }  // namespace fallbackd::e2e::model

@@ -250,7 +250,7 @@ Result<> Kubelet::stopPod(const Pod& pod) {
 
 Result<> Kubelet::removePod(const Pod& pod) {
   auto stopped = stopPod(pod);
-  // Even without containerd: nothing of the pod may remain.
+  // Even without containerd nothing of the pod may remain.
   FB_CHECK(removePodCgroup(pod.spec, pod.cgroups));
   FB_CHECK(removePodFolder(pod.folder));
   FB_CHECK(removeFolder(pod.logDirectory));

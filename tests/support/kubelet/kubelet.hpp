@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What kubelet does with a pod, step by step and on demand: folders and cgroups, sandbox, pull, container.
-// Without its loops and back-offs: a test decides when something is retried.
+// Has no loops or back-offs: a test decides when something is retried.
 #pragma once
 
 #include "containerd_node.hpp"
@@ -43,7 +43,7 @@ struct PullOutcome {
 class Kubelet {
  public:
   explicit Kubelet(const ContainerdNode& node);
-  /// Uses a real kubelet's folders for pods and their logs, which must belong to the test there.
+  /// Uses a real kubelet's folders for pods and logs, which must belong to the test there.
   Kubelet(const ContainerdNode& node, std::filesystem::path pods, std::filesystem::path logs);
   Kubelet(const Kubelet&) = delete;
   Kubelet& operator=(const Kubelet&) = delete;
@@ -57,7 +57,7 @@ class Kubelet {
   Result<Pod> startPod(PodSpec spec);
   /// A new sandbox (attempt + 1) for a pod whose old one was stopped: same uid, folder and cgroups.
   Result<Pod> restartSandbox(const Pod& pod);
-  /// A pod that is there already, as a kubelet finds it after its restart. Without an address and pausePid if
+  /// A pod that already exists, as a kubelet finds it after its restart. Without an address and pausePid if
   /// its sandbox has ended.
   Result<Pod> findPod(PodSpec spec, const std::string& sandboxId);
   /// As last started or found.
@@ -74,14 +74,14 @@ class Kubelet {
   /// Returns the container's id. The image must be present.
   Result<std::string> createContainer(const Pod& pod, const ContainerSpec& spec);
   Result<> startContainer(const std::string& id);
-  /// Waits until it has exited by itself; returns its exit code.
+  /// Waits until the container has exited by itself; returns its exit code.
   Result<int> waitForContainer(const std::string& id, std::chrono::nanoseconds ceiling);
   Result<> stopContainer(const std::string& id, std::chrono::seconds grace = std::chrono::seconds(2));
   Result<> removeContainer(const std::string& id);
 
   /// Stops the pod's sandboxes and the processes in them; folders and cgroups stay.
   Result<> stopPod(const Pod& pod);
-  /// The rest of a deletion: sandboxes, every process left in the pod's cgroup, cgroups, folders.
+  /// The rest of a deletion: removes sandboxes, every process left in the pod's cgroup, cgroups, folders.
   Result<> removePod(const Pod& pod);
 
  private:
@@ -89,7 +89,7 @@ class Kubelet {
   Result<> runSandbox(Pod& pod);
   Result<> readStatus(Pod& pod);
   Result<> writeHosts(const Pod& pod, const std::string& text);
-  /// Of this attempt and earlier ones.
+  /// The sandboxes of this attempt and earlier ones.
   Result<std::vector<std::string>> sandboxesOf(const Pod& pod);
 
   const ContainerdNode& node_;

@@ -81,7 +81,7 @@ bool KubeletModel::waitUntilGone(const std::string& name, std::chrono::nanosecon
 }
 
 void KubeletModel::killStranger(const SeenContainer& container) {
-  log_.add("", container.name(), "Killing", "a container of a pod that is not known");
+  log_.add("", container.name(), "Killing", "a container of an unknown pod");
   if (const auto stopped = kubelet_.stopContainer(container.id, std::chrono::seconds(0)); !stopped)
     log_.add("", container.name(), "FailedKillPod", stopped.error().message());
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model of kubelet: runs pods on a containerd by kubelet's rules, each of which has its line in
-// docs/kubelet.md and its test in tests/e2e/kubelet_model_test.cpp. It knows a pod only from its definition,
-// the CRI and its own folders, as kubelet does.
+// A model of kubelet: runs pods on a containerd by kubelet's rules. Each rule has its line in docs/kubelet.md
+// and its test in tests/e2e/kubelet_model_test.cpp. Like kubelet, it knows a pod only from its definition,
+// the CRI and its own folders.
 #pragma once
 
 #include "kubelet/board.hpp"
@@ -21,9 +21,9 @@
 
 namespace fallbackd::e2e::model {
 
-/// Thread-safe; has its own threads. The Kubelet below it must outlive it; it owns folders and cgroups. The
-/// destructor leaves all pods as they are: another model with the same options and pods is kubelet after its
-/// restart.
+/// Thread-safe; has its own threads. The Kubelet below it, which owns folders and cgroups, must outlive it.
+/// The destructor leaves all pods as they are: a second model with the same options and pods is kubelet after
+/// its restart.
 class KubeletModel {
  public:
   explicit KubeletModel(Kubelet& kubelet, Options options = {});
@@ -31,9 +31,9 @@ class KubeletModel {
   KubeletModel& operator=(const KubeletModel&) = delete;
   ~KubeletModel();
 
-  /// Returns the definition with its uid. Names of pods differ.
+  /// Returns the definition with its uid. Each pod needs a different name.
   PodDefinition add(PodDefinition pod);
-  /// Begins to end it; Board and events say when it is gone. Empty: with the pod's own grace.
+  /// Begins to end the pod; Board and events show when it is gone. Empty: with the pod's own grace period.
   void remove(const std::string& name, std::optional<std::chrono::seconds> grace = {});
   /// The pod's next sync is due now, as after an update from the API server.
   void wake(const std::string& name);
@@ -43,7 +43,7 @@ class KubeletModel {
   [[nodiscard]] std::optional<PodStatus> status(const std::string& name) const;
   bool waitFor(const std::string& name, const Board::Holds& holds, std::chrono::nanoseconds ceiling) const;
   bool waitUntilGone(const std::string& name, std::chrono::nanoseconds ceiling) const;
-  /// Waits for a whole relist from now on.
+  /// Waits for a whole relist that begins after this call.
   bool waitForRelist(std::chrono::nanoseconds ceiling) { return relist_.waitForNext(ceiling); }
 
   /// Stands in for /var/log/containers.

@@ -89,7 +89,7 @@ Judges PodWorker::judges() const {
 PodWorker::Outcome PodWorker::sync(const PodSeen& seen) {
   const auto previous = parts_.board.find(pod_.pod.uid);
   auto status = statusOf(pod_, seen, reasons_, previous, parts_.options.version);
-  // What the last sync knew: during a sync that hangs in its first pull the pod has no address.
+  // As of the last sync: during a sync that hangs in its first pull the pod has no address.
   if (sandbox_) status.ip = sandbox_->ip;
   if (const auto found = findSandbox(seen); !found)
     parts_.log.add(pod_.pod.name, "", "FailedSync", found.error().message());
@@ -120,7 +120,7 @@ Result<> PodWorker::makeSandbox(const PodSeen& seen, const Actions& actions) {
   return {};
 }
 
-/// That of a kubelet before, or of a sandbox that somebody else made for the pod.
+/// The sandbox of an earlier kubelet, or one that something else created for the pod.
 Result<> PodWorker::findSandbox(const PodSeen& seen) {
   const auto* const ready = seen.readySandbox();
   if (ready == nullptr || (sandbox_ && sandbox_->sandboxId == ready->id)) return {};
@@ -132,7 +132,7 @@ Result<> PodWorker::findSandbox(const PodSeen& seen) {
   return {};
 }
 
-/// Kubelet says nothing of it: to kubelet these are its own containers.
+/// Kubelet reports nothing here: it takes these for its own containers.
 void PodWorker::noteAdopted(const PodSeen& seen) {
   for (const auto& one : pod_.containers) {
     const auto* const newest = seen.newest(one.spec.name);

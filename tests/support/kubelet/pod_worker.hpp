@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubelet's worker of one pod: one sync after the other, each on what a relist found since the last one.
+// Kubelet's worker of one pod: one sync after the other, each based on what a relist found since the last
+// one.
 #pragma once
 
 #include "kubelet/actions.hpp"
@@ -18,7 +19,7 @@
 
 namespace fallbackd::e2e::model {
 
-/// Has its own thread. The destructor leaves the pod as it is, as a kubelet that ends does.
+/// Has its own thread. The destructor leaves the pod as it is, as a kubelet does when it ends.
 class PodWorker {
  public:
   PodWorker(const Parts& parts, PodDefinition pod);
@@ -27,9 +28,9 @@ class PodWorker {
   ~PodWorker();
 
   [[nodiscard]] const PodDefinition& definition() const { return pod_; }
-  /// A sync is due.
+  /// Makes a sync due.
   void wake();
-  /// Ends the pod; a pull that is running is given up. Empty: with the pod's own grace.
+  /// Ends the pod; aborts a running pull. Empty: with the pod's own grace period.
   void terminate(std::optional<std::chrono::seconds> grace);
 
  private:
@@ -50,7 +51,7 @@ class PodWorker {
 
   // starting.cpp
   Outcome startAll(const PodSeen& seen, const Actions& actions);
-  /// The reason why not is in reasons_.
+  /// False: reasons_ has the reason.
   bool start(const ContainerDefinition& container, const PodSeen& seen);
   [[nodiscard]] bool inCrashBackOff(const ContainerDefinition& container, const PodSeen& seen);
   Result<std::string> create(const ContainerDefinition& container, const PodSeen& seen);
@@ -72,7 +73,7 @@ class PodWorker {
   std::optional<std::chrono::seconds> grace_;  // guarded by mutex_
   std::stop_source syncing_;                   // ends what a sync waits for
 
-  // Of the thread alone.
+  // Used by the thread alone.
   std::optional<Pod> sandbox_;
   Reasons reasons_;
   BackOff crashes_;

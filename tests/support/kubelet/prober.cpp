@@ -29,7 +29,7 @@ const Probe& probeOf(const ContainerDefinition& container, ProbeType type) {
   return type == ProbeType::readiness ? *container.readiness : *container.liveness;
 }
 
-/// Also where nothing answers, as at the address of a sandbox that has ended.
+/// Returns in time even if nothing answers, as at the address of a sandbox that has ended.
 bool acceptsWithin(const std::string& ip, std::uint16_t port, Millis timeout) {
   const sys::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_in address{};
@@ -91,7 +91,7 @@ void Prober::follow(const std::string& containerId) {
   containerId_ = containerId;
   onHold_ = false;
   inARow_ = 0;
-  // Liveness begins as a success, readiness as a failure, startup with no result.
+  // Liveness begins as a success, readiness as a failure, startup without a result.
   if (type_ != ProbeType::startup)
     parts_.board.setResult(pod_, containerId_, type_, type_ == ProbeType::liveness);
 }
@@ -111,7 +111,7 @@ void Prober::tick(const PodStatus& pod) {
   std::string message;
   const auto answer = ask(pod, *status, message);
   if (answer == Answer::none) {
-    // Kubelet throws such a result away.
+    // Kubelet discards such a result.
     parts_.log.add(pod_.pod.name, container_.spec.name, "Unhealthy",
                    std::string(nameOf(type_)) + " probe errored: " + message);
     return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One probe of one container of a pod, over and over, as kubelet's prober runs it.
+// One probe of one container of a pod, repeated as kubelet's prober does.
 #pragma once
 
 #include "kubelet/parts.hpp"
@@ -25,7 +25,7 @@ class Prober {
  private:
   enum class Answer : std::uint8_t { success, failure, none };
   void run(const std::stop_token& stop);
-  /// The container's turn, if it is there and due.
+  /// Probes the container if it exists and is due.
   void tick(const PodStatus& pod);
   void follow(const std::string& containerId);
   void count(bool success, const std::string& message);

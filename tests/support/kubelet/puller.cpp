@@ -47,7 +47,7 @@ Puller::Outcome Puller::pull(const PodSpec& pod, const ContainerDefinition& cont
     ticket = ++tickets_;
     if (pulls_ == Pulls::serialized) queue_.push_back(ticket);
   }
-  if (!waitForTurn(ticket, stop)) return {false, "ErrImagePull", "the pod goes"};
+  if (!waitForTurn(ticket, stop)) return {false, "ErrImagePull", "the pod is being deleted"};
   const auto outcome = runtime_.pull(image, stop);
   leave(ticket);
   if (outcome.ok()) {

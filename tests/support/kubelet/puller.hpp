@@ -25,12 +25,12 @@ class Puller {
     std::string reason;  // why not: "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"
     std::string message;
   };
-  /// The image is looked for once, before the pull's turn comes.
+  /// Looks for the image once, before the pull's turn comes.
   Outcome ensure(const PodSpec& pod, const ContainerDefinition& container, const std::stop_token& stop);
 
  private:
   Outcome pull(const PodSpec& pod, const ContainerDefinition& container, const std::stop_token& stop);
-  /// False: stopped while it waited.
+  /// False: stopped while waiting.
   bool waitForTurn(std::uint64_t ticket, const std::stop_token& stop);
   void leave(std::uint64_t ticket);
 

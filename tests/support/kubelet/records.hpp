@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubelet's records of the resources that it applied to a container, by pod uid and container name: a file,
-// so that they survive its restart.
+// Kubelet's records of the resources that it applied to a container, by pod uid and container name. They are
+// in a file, so that they survive its restart.
 #pragma once
 
 #include <filesystem>

@@ -127,7 +127,7 @@ void Relist::relist() {
       auto& pod = pods_[uid];
       pod.seen = std::move(news.first);
       pod.digest = std::move(news.second);
-      if (pod.onChange) pod.onChange();  // under the lock: afterwards its pod may be gone
+      if (pod.onChange) pod.onChange();  // under the lock: later its pod may be gone
     }
     for (const auto& [uid, pod] : pods_) {
       if (pod.onChange) followed.insert(uid);

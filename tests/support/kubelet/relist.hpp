@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kubelet's relist (PLEG): lists everything in the CRI once a second, finds the sandboxes and containers of
-// its pods by their labels, and wakes the workers of those that changed. Kubelet learns of nothing earlier.
+// its pods by their labels, and wakes the workers of those that changed. Kubelet learns of no change earlier.
 #pragma once
 
 #include "kubelet/event_log.hpp"
@@ -19,7 +19,7 @@ namespace fallbackd::e2e::model {
 /// Thread-safe; has its own thread.
 class Relist {
  public:
-  /// `onStranger` gets running containers in a sandbox of a pod without the pod's uid.
+  /// `onStranger` gets running containers in a pod's sandbox that do not have the pod's uid.
   Relist(Runtime& runtime, EventLog& log, Millis period,
          std::function<void(const SeenContainer&)> onStranger);
   Relist(const Relist&) = delete;
@@ -32,9 +32,9 @@ class Relist {
   std::optional<PodSeen> newerThan(const std::string& uid, Stamp then, const std::stop_token& stop);
   /// The pod now, from the CRI itself.
   [[nodiscard]] Result<PodSeen> look(const std::string& uid) const;
-  /// How many relists there have been.
+  /// The number of relists so far.
   [[nodiscard]] std::uint64_t count() const;
-  /// Returns when a relist has ended that began after this call; false: not within the ceiling.
+  /// Waits for a relist that begins after this call to end; false: not within the ceiling.
   bool waitForNext(std::chrono::nanoseconds ceiling);
 
  private:
