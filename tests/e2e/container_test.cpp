@@ -33,7 +33,7 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than anything that works takes.
+// Longer than any successful step takes.
 constexpr auto kCeiling = 30s;
 constexpr auto kPatience = 6s;
 
@@ -45,13 +45,13 @@ bool runs(pid_t pid) {
   return pid > 0 && fs::exists(procPath(pid, "exe"));
 }
 
-/// What has to work, in the order in which it is tried. Stops at the first step that fails.
+/// What has to work, in the order of the attempts. Stops at the first failed step.
 class Trial {
  public:
   Trial(ContainedNode& node, DaemonSet manifest, std::chrono::seconds patience)
       : node_(node), manifest_(std::move(manifest)), patience_(patience) {}
 
-  /// Empty if everything works; otherwise what stops working, and the message.
+  /// Empty if everything works; otherwise the failed step, and the message.
   struct Stopped {
     std::string what;
     std::string says;
@@ -95,7 +95,7 @@ class Trial {
     }
     if (!writable(pid, "/scratch")) return {"emptyDir of fallbacks", "it is not writable"};
     if (!sameMount(pid, pod_->pausePid, "/dev/shm")) {
-      return {"shared memory with the pod", "/dev/shm is another one"};
+      return {"shared memory with the pod", "/dev/shm is a different one"};
     }
     if (!limited()) return {"limits of fallbacks", "the leaf's memory limit is not 64Mi"};
     if (!waited([&] { return logged(); })) return {"logs of fallbacks", "no line in the log of the pod"};
@@ -106,7 +106,7 @@ class Trial {
   }
 
   Stopped endings(pid_t pid) {
-    // Rolled out: another image, another container, the same fallback.
+    // An upgrade: a new image, a new container, the same fallback.
     if (auto ended = node_.endDaemon(*daemon_); !ended) return {"end of the daemon", ended.error().message()};
     daemon_.reset();
     if (!runs(pid)) return {"survival of fallbacks", "it died with the daemon"};
@@ -160,7 +160,7 @@ class Trial {
     const auto file = pod_->logDirectory / "checkout-fallback" / "0.log";
     return sys::readFile(Stage::cli, file, 1 << 20).value_or("").find(" stdout F ") != std::string::npos;
   }
-  /// As the process itself sees its mounts.
+  /// As shown by the process's own mounts.
   [[nodiscard]] static bool writable(pid_t pid, const std::string& path) {
     const auto mounts = sys::readFile(Stage::cli, procPath(pid, "mountinfo"), 1 << 20).value_or("");
     return mounts.find(" " + path + " rw") != std::string::npos;
@@ -292,7 +292,7 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   EXPECT_EQ(shown.code, 0);
   EXPECT_THAT(shown.text, HasSubstr("payment  2.1.0    "));
 
-  // The same as an artifact, back from the registry on a machine without a runtime.
+  // The same pack as an artifact, installed from the registry on a machine without a runtime.
   const auto artifact = node_->registry.reference("shop/fallback-pack:artifact");
   const auto back = makeRunDir("back");
   E2E_TRY(const auto built, ctl({"pack", "build", "--artifact", "--keys", keys.filename(), "--layout", layout,
@@ -321,14 +321,14 @@ TEST_F(Container, APackBringsABinaryToTheNode) {
   EXPECT_TRUE(fs::exists("/opt/bin/fallback/payment-v2.1.0.sigstore.json"));
   E2E_CHECK(node_->kubelet->removePod(pack.pod));
 
-  // One flipped byte, and no image is built.
+  // With one flipped byte no image is built.
   std::fstream(program, std::ios::in | std::ios::out | std::ios::binary).seekp(9000).put('\x7f');
   E2E_TRY(const auto refused, ctl({"pack", "build", "--keys", keys.filename(), "--layout", layout, folder}));
   EXPECT_EQ(refused.code, 1);
   EXPECT_THAT(refused.text, HasSubstr("a node would refuse this pack"));
 }
 
-/// kubelet 1.33 and later mount a pack that is an image, and fallbackd's own image installs what is in it.
+/// kubelet 1.33 and later mount a pack that is an image, and fallbackd's own image installs its content.
 TEST(ImageVolume, APackIsInstalledFromIt) {
   const auto containerd = fs::path(FALLBACKD_CONTAINERDS) / "sid";
   if (!fs::exists(containerd)) GTEST_SKIP() << "no " << containerd << ": containerd 2.1 or later";
@@ -370,7 +370,7 @@ TEST(ImageVolume, APackIsInstalledFromIt) {
   E2E_CHECK(node->kubelet->removePod(installing.pod));
 }
 
-/// What a runtime does to a container on a cgroup v2 node. This machine is hybrid, so its runtime does not.
+/// As a runtime does for a container on a cgroup v2 node. This machine is hybrid, so its runtime does not.
 TEST(CgroupNamespace, TheHostsIsJoinedFromOneOfOurOwn) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
@@ -434,7 +434,7 @@ std::vector<Privilege> privilegesOf(const DaemonSet& manifest) {
 }
 
 /// Each privilege is needed: without it something stops working. With PRIVILEGES_JSON all of them are tried
-/// and written to a file of that name (scripts/report deploy); otherwise only the most significant ones.
+/// and written to that file (scripts/report deploy); otherwise only the most significant ones.
 TEST_F(Container, EveryPrivilegeIsNeeded) {
   const char* const file = std::getenv("PRIVILEGES_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
   const std::vector<std::string> few{"capability SYS_PTRACE", "capability SYS_CHROOT", "hostPID",

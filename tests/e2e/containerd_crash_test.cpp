@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// containerd crashes repeatedly while pods fail: every pod is recovered, and none twice.
+// containerd crashes repeatedly while pods fail: every pod is recovered exactly once.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -33,7 +33,7 @@ class ContainerdCrash : public testing::Test {
   void startPods(int crash) {
     for (int i = 0; i < kPodsBetween; ++i) {
       const auto name = "web-" + std::to_string(crash) + "-" + std::to_string(i);
-      // A killed containerd may fail on its own leftovers ("failed to rename": a snapshot's folder already
+      // A restarted containerd may fail on its own leftovers ("failed to rename": a snapshot's folder already
       // exists). kubelet retries.
       auto started = shop_->kubelet->startPod(checkoutPod(name));
       for (int again = 0; !started && again < 5; ++again) {
@@ -43,7 +43,7 @@ class ContainerdCrash : public testing::Test {
       pods_.push_back(std::move(pod));
     }
   }
-  /// Dies somewhere during the start of a sandbox, each time a little later. kubelet gives up that sandbox.
+  /// Kills containerd during the start of a sandbox, each time a little later. kubelet gives up that sandbox.
   void crashDuringStart(int crash) {
     const pid_t pid = shop_->node->pid();
     std::thread killer([pid, crash] {
@@ -99,7 +99,7 @@ TEST_F(ContainerdCrash, TenTimesDuringAStreamOfFailingPods) {
   for (int crash = 0; crash < kCrashes; ++crash) {
     ASSERT_NO_FATAL_FAILURE(startPods(crash));
     if (crash % 2 == 0) {
-      // The last pods' recoveries are in progress.
+      // The last pods' recoveries are still in progress.
       shop_->node->kill();
       E2E_CHECK(shop_->node->restart());
     } else {
@@ -123,7 +123,7 @@ TEST_F(ContainerdCrash, TheDaemonStartsBeforeContainerd) {
   shop_->daemon->kill();
   shop_->node->kill();
   E2E_CHECK(shop_->daemon->launch());
-  // Status, readiness and the log say which socket does not answer, and why.
+  // Status, readiness and the log name the socket that does not answer, and the reason.
   const auto socket = shop_->node->socket();
   const auto trouble = "does not answer at " + socket + ": ";
   const auto names = [&](const char* path) {

@@ -33,7 +33,7 @@ class CoverageE2e : public KubeNodeTest {
       options.extra += "podAnnotations: {namespaces: [shop]}\n";
     });
   }
-  /// A pod on the node; the API server describes it if its image has a tag here.
+  /// Starts a pod on the node; the API server describes it if `tag` is given.
   void start(const std::string& name, const std::string& uid, const std::string& tag,
              const std::string& chosen = "") {
     auto spec = checkoutPod(name);
@@ -73,7 +73,7 @@ class CoverageE2e : public KubeNodeTest {
     words.insert(words.end(), {"--socket", shop_->daemon->controlSocket().string()});
     return ctl(std::move(words));
   }
-  /// Verdicts by pod, as the JSON has them.
+  /// Verdicts by pod, from the JSON.
   [[nodiscard]] std::map<std::string, std::string> verdicts() const {
     std::map<std::string, std::string> all;
     const auto asked = ask({"--output", "json"});
@@ -118,7 +118,7 @@ TEST_F(CoverageE2e, ANodesPodsInATableInJsonAsMetricsAndByExitCode) {
   const auto status = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
   ASSERT_TRUE(status);
   EXPECT_EQ(json::parse(status->body).at("coverage").at("containers").at("no_binary").to_number<int>(), 1);
-  // What pods are made of is for root alone.
+  // Only root may read the pods' details.
   const auto remote = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/coverage");
   EXPECT_TRUE(!remote || remote->status != 200);
   EXPECT_THAT(api_.violations(), IsEmpty());

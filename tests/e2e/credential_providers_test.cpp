@@ -133,7 +133,7 @@ class CredentialProviders : public testing::Test {
 };
 
 TEST_F(CredentialProviders, APrivateImageIsPulledWithTheProvidersCredentials) {
-  // Set up before the registry's port is known, which the answer must name.
+  // The provider is set up before the registry's port is known, which its answer must name.
   ASSERT_NO_FATAL_FAILURE(open("exit 1\n"));
   program(answer("beep"));
   E2E_TRY(const auto second, closed_->pushImage("shop/cart:2", testProgram("shop-httpd-1.8.3")));
@@ -153,7 +153,7 @@ TEST_F(CredentialProviders, APrivateImageIsPulledWithTheProvidersCredentials) {
   EXPECT_THAT(env, HasSubstr("PATH="));
   EXPECT_THAT(env, HasSubstr("FOLDER="));
   EXPECT_EQ(env.find("FALLBACKD"), std::string::npos) << env;
-  // The answer is valid for the whole registry: no second run.
+  // The answer is valid for the whole registry, so the provider does not run again.
   auto cart = checkoutPod("cart-0");
   cart.labels = {{"app", "cart"}};
   E2E_TRY(const auto other, shop_->kubelet->startPod(cart));
@@ -209,7 +209,7 @@ TEST_F(CredentialProviders, AHangDelaysNothingAndEndsWithTheDaemon) {
   const auto metrics = shop_->daemon->metrics();
   ASSERT_TRUE(metrics);
   EXPECT_GE(sumOf(*metrics, "fallbackd_credential_provider_late_total"), 1);
-  // The registry goes down as well: the daemon notices, and the pods get their fallbacks.
+  // The registry also goes down: the daemon notices, and the pods get their fallbacks.
   E2E_CHECK(closed_->stop());
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();

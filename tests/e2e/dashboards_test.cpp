@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs every query of every dashboard, and every template variable, against a real Prometheus that scraped
-// real daemons through a real outage, as the operator's Prometheus does by our PodMonitor. DASHBOARDS_JSON
-// names a folder for the results (scripts/report dashboards draws the panels from it). DASHBOARDS_PACE is the
-// number of scrapes between two scenes.
+// real daemons through a real outage, with the configuration that the operator makes from our PodMonitor.
+// DASHBOARDS_JSON names a folder for the results (scripts/report dashboards draws the panels from it).
+// DASHBOARDS_PACE is the number of scrapes between two scenes.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"
 #include "outage.hpp"
@@ -63,11 +63,11 @@ class DashboardsE2e : public testing::Test {
     ASSERT_GT(scrapes, 0) << "DASHBOARDS_PACE";
     E2E_CHECK(outage_->play([&] { return prometheus_->scrapes(scrapes); }));
     to_ = Prometheus::now();
-    // The last step is the end of the outage, so that the last scrape counts, too.
+    // The last step is the end of the outage, so that the last scrape also counts.
     from_ = to_ - std::ceil((to_ - began) / kStep) * kStep;
   }
 
-  /// As Grafana does it: the chosen values, or for "all" the variable's own pattern or all of its values.
+  /// Like Grafana: the chosen values, or for "all" the variable's own pattern or all of its values.
   void resolveVariables(const json::value& dashboard) {
     values_.clear();
     values_["$__range"] = std::to_string(static_cast<int>(std::ceil(to_ - from_))) + "s";
@@ -101,7 +101,7 @@ class DashboardsE2e : public testing::Test {
 
   [[nodiscard]] std::string filled(const json::value& target) const {
     std::string expression(target.at("expr").as_string());
-    // Longest first: $__rate_interval begins with the name of another one.
+    // Longest first: $__rate_interval begins with another variable's name.
     std::vector<std::string> names;
     for (const auto& [name, value] : values_) names.push_back(name);
     std::sort(names.begin(), names.end(), [](const auto& x, const auto& y) { return x.size() > y.size(); });
@@ -189,14 +189,14 @@ TEST_F(DashboardsE2e, EveryQueryAndVariableHasData) {
     EXPECT_THAT(said, testing::HasSubstr(alert));
   }
 
-  // Alerts that ask for the scrape itself find the daemons by the label of the PodMonitor.
+  // Alerts that query the scrape itself find the daemons by the PodMonitor's label.
   E2E_TRY(const auto up,
           prometheus_->query(R"(up{daemon="fallbackd", job="fallbackd-system/fallbackd"} == 1)"));
   EXPECT_EQ(up.size(), Outage::kNodes.size());
   E2E_TRY(const auto absent, prometheus_->query(R"(ALERTS{alertname=~"FallbackdAbsent|FallbackdDown"})"));
   EXPECT_TRUE(absent.empty()) << absent;
 
-  // From a point to the log: the exemplar's recovery id appears in the daemon's log.
+  // From a point in a panel to the log: the exemplar's recovery id appears in the daemon's log.
   E2E_TRY(const auto exemplars,
           prometheus_->exemplars(R"(fallbackd_recovery_seconds_bucket{node="node-a"})", from_, to_));
   const auto log = outage_->daemon("node-a").logText();

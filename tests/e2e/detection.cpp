@@ -20,7 +20,7 @@ namespace json = boost::json;
 
 namespace {
 
-/// What /status says about a pod.
+/// What /status shows about a pod.
 struct Seen {
   std::string cause;  // empty while undecided
   bool recovered = false;
@@ -49,12 +49,12 @@ Seen seen(const Daemon& daemon, const std::string& pod) {
   return {};
 }
 
-/// Where scripts/report detection wants its figures, or null: in a test.
+/// The folder for the figures of scripts/report detection; null in a test run.
 const char* reportFolder() {
   return std::getenv("DETECTION_JSON");
 }
 
-/// The lines of the daemon's log about one row.
+/// The lines of the daemon's log about a row.
 std::string linesOf(const Daemon& daemon, const std::string& label) {
   std::istringstream log(daemon.logText());
   std::string lines;
@@ -120,7 +120,7 @@ Expected Detection::expected(const Row& row) const {
 void Detection::addRow(Case what, const std::string& kind) {
   Row row;
   row.label = "case-" + std::to_string(rows_.size());
-  // Its own layer: containerd does not request a layer that it has.
+  // Each row has its own layer: containerd does not request a layer that it already has.
   Image image{.reference = "shop/checkout:1",
               .files = {{"bin/" + row.label, testProgram("shop-httpd-1.8.3")}},
               .entrypoint = {"/bin/" + row.label},
@@ -179,9 +179,9 @@ void Detection::judgeAll() {
 
 void Detection::configure() {
   auto options = shop_->daemonOptions("unused");
-  // Nobody creates containers for the images that can be pulled, while pulls of other rows hang. This would
-  // be not_started, which another test covers.
-  // The default is a second, for which a busy machine may keep containerd from making a connection.
+  // Images that can be pulled get no containers here while pulls of other rows hang. That would be
+  // not_started, which a different test covers. The default stallTimeout is one second: on a busy machine
+  // containerd may need longer to open a connection.
   const auto* const stall = reportFolder() == nullptr ? ", stallTimeout: 5s" : "";
   options.extra =
       "detection: {reprobeInterval: " + shop_->options.reprobeInterval + ", startTimeout: 1h" + stall + "}\n";

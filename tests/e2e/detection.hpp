@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fallbackd classifies a pull that fails in a chosen way, on a real containerd: one pod and one workload
-// per row, and a table of them in the test's output.
+// per row, printed as a table in the test's output.
 #pragma once
 
 #include "e2e_gtest.hpp"
@@ -18,17 +18,17 @@
 
 namespace fallbackd::e2e {
 
-/// Longer than anything that works takes.
+/// Longer than any successful step takes.
 constexpr auto kDetectionCeiling = std::chrono::seconds(60);
 
 /// The default of detection.stallTimeout.
 constexpr double kStallTimeoutMs = 1000;
 /// The default of detection.responseTimeout.
 constexpr double kResponseTimeoutMs = 3000;
-/// How much later than promised a verdict may come on a busy machine. On an idle one it is usually
-/// about 10 ms.
+/// How much later than promised a verdict may come on a busy machine. On an idle machine it is usually about
+/// 10 ms.
 constexpr double kPromptMs = 250;
-/// The same if containerd stores something before the fault, which it syncs to disk.
+/// The same if containerd stores something before the fault and syncs it to disk.
 constexpr double kStoredMs = 600;
 
 /// Whether containerd uses HTTP or HTTPS for the registry.
@@ -39,24 +39,24 @@ struct Expected {
   bool recovered = false;
 };
 
-/// What is done to a pull, and how fallbackd must classify it.
+/// The fault of a pull, and the expected classification.
 struct Case {
   std::string name;
   Fault fault = {};
   std::string expected;  // the cause, "pulled", or "none" (the container is ignored)
   bool recovered = false;
-  std::string host = {};  // an address that has no registry of ours
+  std::string host = {};  // an address without a registry of ours
   Speech speech = Speech::http;
   std::optional<Certificate> certificate = {};
-  double limitMs = kPromptMs;  // for the verdict; 0: nothing is promised
+  double limitMs = kPromptMs;  // for the verdict; 0: no limit
   std::size_t ballast = 0;     // this many more bytes in the layer
-  /// Replaces an image of the row's own registry. ROW stands for the row's label.
+  /// Replaces the image in the row's own registry. ROW stands for the row's label.
   std::string image = {};
-  /// The hosts.toml of its host: where images are requested, in this order; "" is the row's own registry.
-  /// Empty: none.
+  /// The hosts.toml of its host: the hosts to request images from, in this order; "" is the row's own
+  /// registry. Empty: none.
   std::vector<std::string> hosts = {};
   std::optional<Certificate> trusts = {};  // of `hosts`, and of the hosts that they redirect to
-  /// What the errors of containerd 1 and 2 show, if they hide the real cause.
+  /// The results with containerd 1 and 2, if their errors hide the real cause.
   std::optional<Expected> on1 = {};
   std::optional<Expected> on2 = {};
   std::function<void(PodSpec&)> changes = {};  // changes the usual pod
@@ -67,7 +67,7 @@ struct Case {
 Fault withStatus(unsigned status, std::string challenge = {});
 Fault withToken(unsigned status);
 
-/// Valid for this many hours from now.
+/// A certificate that is valid for this many hours from now.
 Certificate certificate(std::chrono::hours end);
 
 /// A pod of one case and the image reference of its workload.
@@ -77,18 +77,18 @@ struct Row {
   std::string label;
   std::string image;
   std::unique_ptr<FaultRegistry> registry;
-  std::optional<Pod> pod = {};  // where it runs
+  std::optional<Pod> pod = {};  // the pod, once it runs
 };
 
-/// Parameter: the containerd, "installed" or the suite from which scripts/fetch-suites took it.
+/// Parameter: the containerd, "installed" or the suite that scripts/fetch-suites took it from.
 class Detection : public testing::TestWithParam<std::string> {
  protected:
   void open(NodeOptions node = {});
   void addRow(Case what, const std::string& kind);
-  /// Configures all rows, starts a pod for each and checks its verdict. The first one runs beside all others,
+  /// Configures all rows, starts a pod for each and checks its verdict. The first row runs beside all others,
   /// so it may take long.
   void judgeAll();
-  /// Writes the table beside those of other containerds, for scripts/report.
+  /// Writes the table beside those of other versions of containerd, for scripts/report.
   void write(const std::string& part) const;
   std::unique_ptr<Shop> shop_;
   std::vector<Row> rows_;

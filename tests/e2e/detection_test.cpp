@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 std::vector<Case> outages(const std::string& deadHost) {
   constexpr double kStall = kStallTimeoutMs + kPromptMs;
   constexpr double kSilence = kResponseTimeoutMs + kPromptMs;
-  // Counts from the layer's last byte; what precedes it takes some time, too.
+  // Counts from the layer's last byte; what precedes it also takes some time.
   constexpr double kMidway = kResponseTimeoutMs + kStoredMs;
   return {
       {.name = "nobody listens", .expected = "unreachable", .recovered = true, .host = deadHost},
@@ -82,7 +82,7 @@ std::vector<Case> noOutages() {
   };
 }
 
-/// Runs beside all others.
+/// Runs beside all other rows.
 Case crawling() {
   return {.name = "slow: 50 KB/s for a minute",
           .fault = {.bytesPerSecond = 50'000},

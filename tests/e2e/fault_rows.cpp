@@ -15,7 +15,7 @@ namespace {
 
 const std::string kWords = "dial tcp 192.0.2.7:443: connect: connection refused";
 
-/// Connected and silent: `responseTimeout` applies, if this build has it.
+/// Connected but silent: `responseTimeout` applies, if this build has it.
 double silenceMs() {
   return (knowsKey("detection.responseTimeout") ? kResponseTimeoutMs : kStallTimeoutMs) + kPromptMs;
 }
@@ -29,7 +29,7 @@ const std::array kOperations{Operation{"token", Asked::token}, Operation{"resolv
                              Operation{"manifest", Asked::manifest}, Operation{"config", Asked::config},
                              Operation{"layer", Asked::layer}};
 
-/// Whether containerd has stored something before this operation.
+/// Whether containerd has already stored something before this operation.
 bool stores(Asked asked) {
   return asked == Asked::config || asked == Asked::layer;
 }
@@ -97,7 +97,7 @@ struct Shown {
 
 Case mirrored(const std::string& name, std::vector<std::string> hosts, const Expected& expected,
               const Shown& shown = {}) {
-  // Each row has its own host: what is known about a registry applies to all its images.
+  // Each row has its own host: what is learned about a registry applies to all its images.
   static int rows = 0;
   return {.name = "mirror " + name,
           .expected = expected.cause,
@@ -134,7 +134,7 @@ std::vector<Case> operationRows() {
     const bool sampled = asked == Asked::resolve || asked == Asked::layer;
     for (auto one : wireFaults()) {
       const bool ofBody = one.fault.cut == Cut::amid_body || one.fault.cut == Cut::reset_within_body;
-      // An answer to HEAD has no body. After one of HTML containerd continues with a GET, which succeeds.
+      // An answer to HEAD has no body. After an HTML answer containerd continues with a GET, which succeeds.
       if (asked == Asked::resolve && (ofBody || one.fault.html)) continue;
       if (asked != Asked::token && one.fault.cut == Cut::amid_body) {
         // containerd's copy loop hides why the bytes end: they could be all that was ever pushed.
@@ -154,7 +154,7 @@ std::vector<Case> operationRows() {
                .recovered = recovered,
                .limitMs = stores(asked) ? kStoredMs : kPromptMs};
       one.fault.asked = asked;
-      // A missing token service says nothing about the image.
+      // A missing token service does not mean that the image is missing.
       if (asked == Asked::token && one.expected == "not_found") one.expected = "unknown";
       one.sample = sampled && (status == 408 || status == 425 || status == 499 || status == 521);
       all.push_back(std::move(one));

@@ -11,11 +11,11 @@ namespace fallbackd::e2e {
 
 /// Each operation of a pull with each possible fault.
 std::vector<Case> operationRows();
-/// `dead` is an address where nobody listens.
+/// `dead` is an address where nothing listens.
 std::vector<Case> redirectRows(const std::string& dead);
 /// Needs a containerd whose HTTPS_PROXY is a ConnectProxy and whose HTTP_PROXY is dead.
 std::vector<Case> proxyRows();
-/// `dead`, `absent`, `down` and `refusing` are URLs of hosts: nobody listens; 404; 503; 403.
+/// `dead`, `absent`, `down` and `refusing` are URLs of hosts: nothing listens; 404; 503; 403.
 struct MirrorUrls {
   std::string dead;
   std::string absent;

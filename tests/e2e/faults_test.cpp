@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each operation of a pull with each fault, proxies, mirrors, hostile names, HTTP/2, on each containerd.
-// Every test run has a sample of the rows; scripts/report detection has all of them.
+// Every test run covers a sample of the rows; scripts/report detection covers all of them.
 #include "connect_proxy.hpp"
 #include "fault_rows.hpp"
 #include "http2_server.hpp"
@@ -60,7 +60,7 @@ TEST_P(Faults, ProxiesMirrorsAndHostileNames) {
   write("-around");
 }
 
-/// A containerd that does not offer HTTP/2 sees a closed connection, which is an outage, too.
+/// A containerd that does not offer HTTP/2 sees a closed connection, which is also an outage.
 TEST_P(Faults, Http2) {
   open();
   if (IsSkipped() || HasFatalFailure()) return;

@@ -25,13 +25,13 @@ class HandOver : public SettleNode {
     bool shared = false;
     double scale = 0.2;
   };
-  /// From the registry's return until all replicas are real, under load.
+  /// Measures from the registry's return until all replicas are real, under load.
   RequestLoad::Counts handOver(const Case& one) {
     RequestLoad::Counts counts;
     handOver(one, counts);
     return counts;
   }
-  /// The shortest time between two of the real containers' starts, by the runtime's clock.
+  /// The shortest time between the starts of two real containers, by the runtime's clock.
   [[nodiscard]] std::chrono::nanoseconds closestStarts(const std::vector<std::string>& names) const {
     std::vector<std::int64_t> starts;
     for (const auto& name : names) starts.push_back(kubelet_->status(name)->containers[0].state.startedAt);

@@ -49,7 +49,7 @@ std::string FleetService::workload(const std::string& image) const {
          (sharesPort_ ? "start, grace: 2s" : "container") + "}\n";
 }
 
-/// A hand-back begins when its pod is not Ready any more.
+/// A hand-back begins when its pod is no longer Ready.
 void FleetService::update(const model::PodStatus& pod) {
   for (const auto& router : routers_) router->update(pod);
   const std::lock_guard lock(mutex_);
@@ -95,7 +95,7 @@ bool FleetService::close(std::chrono::nanoseconds ceiling) {
     for (const auto& [reason, count] : counts.reasons) lost.reasons[reason] += count;
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < begun_.size(); ++i) {
-      const auto first = i == 0 ? 0 : begun_[i].at(lag).lost;  // what was lost before counts as well
+      const auto first = i == 0 ? 0 : begun_[i].at(lag).lost;  // what was lost before also counts
       const auto last = i + 1 < begun_.size() ? begun_[i + 1].at(lag).lost : counts.lost;
       lost.ofHandBacks.push_back(last - first);
     }
@@ -117,7 +117,7 @@ Result<std::unique_ptr<HandOverFleet>> HandOverFleet::open(const std::vector<int
     const auto number = fleet->groups_.size();
     FB_TRY(auto registry, Registry::make());
     auto group = std::make_unique<FleetGroup>(FleetGroup{std::move(registry), {}, {}});
-    // Each image differs: of equal ones containerd shows one name alone.
+    // Each image differs: for equal images containerd shows only one name.
     FB_CHECK(group->registry.start());
     FB_TRY(group->image, group->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3"),
                                                    std::vector<std::string>(number, "--role=container")));

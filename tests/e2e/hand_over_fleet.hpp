@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A node on which real containers take over from settled fallbacks again and again, while Services route to
-// them: what scripts/report settle counts. All rounds share one life of the daemon, and each round's
-// hand-backs serve the routers of every lag.
+// them; scripts/report settle counts the lost requests. All rounds share one run of the daemon, and each
+// round's hand-backs serve the routers of every lag.
 #pragma once
 
 #include "kubelet/model.hpp"
@@ -20,7 +20,7 @@
 
 namespace fallbackd::e2e {
 
-/// Of one Service's clients at one lag.
+/// The lost requests of one Service's clients at one lag.
 struct LostRequests {
   unsigned sent = 0;
   unsigned noEndpoint = 0;            // those that found no endpoint
@@ -28,7 +28,7 @@ struct LostRequests {
   std::map<std::string, unsigned> reasons;
 };
 
-/// The pods of one workload, and a Service of each lag in front of them.
+/// The pods of one workload, and one Service for each lag in front of them.
 class FleetService {
  public:
   static constexpr std::array kLags{std::chrono::milliseconds(0), std::chrono::milliseconds(100),
@@ -44,12 +44,12 @@ class FleetService {
   [[nodiscard]] std::vector<std::string> args() const;
   [[nodiscard]] std::string workload(const std::string& image) const;
 
-  /// Of a pod of this Service; called by kubelet's threads.
+  /// The status of a pod of this Service; called by kubelet's threads.
   void update(const model::PodStatus& pod);
   bool waitForEndpoints(std::chrono::nanoseconds ceiling);
-  /// From now on clients ask; returns once the fallbacks answer all of them.
+  /// Starts the clients; returns once the fallbacks answer all of them.
   bool open(std::chrono::nanoseconds ceiling);
-  /// Once the containers answer, the clients end and are counted.
+  /// Once the containers answer, ends the clients and counts their requests.
   bool close(std::chrono::nanoseconds ceiling);
   [[nodiscard]] const std::array<LostRequests, kLags.size()>& lost() const { return lost_; }
 
@@ -69,7 +69,7 @@ class FleetService {
   std::vector<std::array<RequestLoad::Counts, kLags.size()>> begun_;  // guarded by mutex_; one a hand-back
 };
 
-/// Services whose images come and go together: one round after the other.
+/// Services with images that come and go together: one round after the other.
 struct FleetGroup {
   Registry registry;
   std::string image;
@@ -85,7 +85,7 @@ class HandOverFleet {
   ~HandOverFleet() { kubelet_.reset(); }
 
   [[nodiscard]] std::vector<std::unique_ptr<FleetGroup>>& groups() { return groups_; }
-  /// Groups run at the same time, each in one thread.
+  /// Groups run concurrently, each in one thread.
   Result<> run(FleetGroup& group, int rounds);
   [[nodiscard]] const Shop& shop() const { return *shop_; }
 

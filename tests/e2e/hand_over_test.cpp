@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real container takes over from a settled fallback while a Service routes to it: which requests are
-// lost.
+// The real container takes over from a settled fallback while a Service routes to it: counts the lost
+// requests.
 #include "hand_over.hpp"
 
 #include <chrono>
@@ -18,8 +18,8 @@ TEST_F(HandOver, OneReplica) {
   EXPECT_GT(counts.answered, counts.lost);
 }
 
-/// One after the other: a pod has its rest before the next one makes way. What has reached a socket in the
-/// moment in which it is closed is reset by the kernel; on a loaded node that may be some.
+/// One after the other: a pod gets its rest before the next one makes way. The kernel resets what has reached
+/// a socket at the moment of its closing; on a loaded node that may be a few requests.
 TEST_F(HandOver, ThreeReplicasThatShareTheirPortLoseNothing) {
   const auto counts = handOver({.replicas = 3, .lag = 100ms, .shared = true});
   if (HasFatalFailure()) return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An isolated program with a node and a pod in it, for isolation_test: prints its folder ("dir="), then
-// "ready". Then it exits with the given code or, without one, waits until something ends it.
+// "ready". Then it exits with the given code or, without a code, waits until something ends it.
 #include "containerd_node.hpp"
 #include "isolate.hpp"
 #include "kubelet/kubelet.hpp"
@@ -27,7 +27,7 @@ fallbackd::Result<int> probe(int argc, char** argv) {
   if (argc < 2) {
     for (;;) ::pause();
   }
-  // At once, without destructors: whatever is left behind must disappear anyway.
+  // Exits at once, without destructors: whatever is left behind must disappear anyway.
   ::_exit(std::atoi(argv[1]));  // NOLINT(cert-err34-c): written by the test
 }
 

@@ -69,7 +69,8 @@ class Isolation : public testing::Test {
            probe.running();
   }
 
-  /// Processes in the probe's cgroups, by the run's name. Not by namespace: its number may soon be reused.
+  /// Processes in the probe's cgroups, found by the run's name. Not by namespace: its number may soon be
+  /// reused.
   [[nodiscard]] std::vector<std::string> processes(const std::string& name = "out") const {
     const std::string run = "/" + fs::path(valueOf(said(name), "dir")).filename().string();
     std::vector<std::string> found;
@@ -155,7 +156,7 @@ TEST_F(Isolation, AKillEndsAllProcessesAndTheNextRunCleansUp) {
   E2E_TRY(auto next, startProbe({"0"}, "next"));
   E2E_TRY(const auto code, next.wait(60s));
   EXPECT_EQ(code, 0) << said("next");
-  // Another test's run may have been first to clean up, and may not have finished.
+  // A different test's run may have begun the cleanup without having finished it yet.
   EXPECT_TRUE(waitUntil(30s, [&] { return !fs::exists(valueOf(said("killed"), "dir")); }));
   expectNothingLeft("killed");
   expectNothingLeft("next");

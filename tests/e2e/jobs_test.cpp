@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods of Jobs: their work is done once, whatever happens to the daemon, and only if a workload says so.
+// Pods of Jobs: their work is done once, whatever happens to the daemon, and only if a workload allows it.
 #include "e2e_gtest.hpp"
 #include "shop.hpp"
 #include "wait.hpp"
@@ -51,7 +51,7 @@ class JobPods : public testing::Test {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, prefix, part) : -1;
   }
-  /// Waits until the daemon has probed the dead registry once more: everything that may start has started.
+  /// Waits until the daemon has probed the dead registry again: everything that may start has started.
   [[nodiscard]] bool detectsAgain() const {
     const auto probes = [&] { return metric("fallbackd_probe_pulls_total", "unreachable"); };
     const auto before = probes();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shop on a node of a cluster: an API server and a kubelet endpoint that describe its pods.
+// The shop on a node of a cluster: an API server and a kubelet endpoint describe its pods.
 #pragma once
 
 #include "e2e_gtest.hpp"
@@ -45,7 +45,7 @@ class KubeNodeTest : public testing::Test {
     E2E_TRY(shop_, Shop::open(shopOptions_));
   }
 
-  /// The daemon again, with these sources and what `change` makes of its options.
+  /// Restarts the daemon with these sources and the options that `change` gives it.
   template <class Change>
   void runDaemon(const std::string& sources, Change change) {
     auto options = shop_->daemonOptions(shop_->image());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the tests' kubelet treats containers that it did not make: the facts that stand-ins are built on, each
-// measured on a real kubelet (docs/kubelet.md). And what a user sees without stand-ins.
+// How the tests' kubelet treats containers that it did not make: the facts that stand-ins rely on, each
+// measured on a real kubelet (docs/kubelet.md). Also what a user sees without stand-ins.
 #include "kubelet_fixture.hpp"
 #include "request_load.hpp"
 #include "router.hpp"
@@ -41,7 +41,7 @@ TEST(KubeletRules, TheHashIsThatOfNameAndImage) {
   EXPECT_NE(model::containerHash(Version::v1_30, spec), whole) << "up to 1.30 everything counts";
 }
 
-/// A container that kubelet saw running and that the runtime does not know any more.
+/// A container that kubelet saw running and that the runtime no longer knows.
 TEST(KubeletRules, AVanishedContainerIsUnknownAndCountsAsARestartOn136) {
   model::PodDefinition pod;
   pod.containers.resize(1);
@@ -87,7 +87,7 @@ TEST_F(KubeletAdoption, AContainerWithNameUidAndHashMakesThePodReady) {
   EXPECT_EQ(counts.lost, 0U);
   EXPECT_EQ(counts.answered, counts.sent);
 
-  // kubelet does not pull while it runs.
+  // kubelet does not pull while the container runs.
   const auto pulls = model_->events().of("web-0", "Pulling").size();
   for (int relists = 0; relists < 3; ++relists) {
     model_->wake("web-0");
@@ -205,7 +205,7 @@ TEST_F(KubeletAdoption, ARegularContainerMakesThePodInitialised) {
   EXPECT_EQ(model_->events().of("web-0", "Pulling").size(), pulls) << "the init container is given up";
 }
 
-/// What a hand-back does: stopped and removed, the container counts as lost, and kubelet pulls again.
+/// Like a hand-back: the container is stopped and removed, counts as lost, and kubelet pulls again.
 TEST_F(KubeletAdoption, ARemovedContainerIsUnknownAndTheNextOneStarts) {
   options_.times.pullBackOff = 1h;
   start();
@@ -255,7 +255,7 @@ TEST_F(KubeletAdoption, KubeletsRestartLeavesEverythingRunning) {
   EXPECT_EQ(model_->events().of("web-0", "Resized").size(), 0U) << "the record is on disk";
 }
 
-/// A request that is open: sent but for its last line.
+/// An open request: sent except for its last line.
 class OpenRequest {
  public:
   OpenRequest(const std::string& ip, std::uint16_t port)
@@ -322,7 +322,7 @@ TEST(KubeletWithFallbackd, AFallbackServesAndKubernetesSeesNothing) {
   ASSERT_TRUE(kubelet.waitUntilGone("web-0", kModelCeiling));
   EXPECT_EQ(kubelet.events().of("web-0", "Killing").size(), 0U) << "no container, no grace";
   EXPECT_EQ(kubelet.events().of("web-0", "StoppingSandbox").size(), 1U);
-  EXPECT_EQ(open.finish(), "") << "a request that was open is cut";
+  EXPECT_EQ(open.finish(), "") << "an open request is cut off";
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A containerd with the model of kubelet, whose times are a twentieth of kubelet's.
+// A containerd with the model of kubelet, running twenty times as fast as kubelet.
 #pragma once
 
 #include "e2e_gtest.hpp"
@@ -15,7 +15,7 @@
 
 namespace fallbackd::e2e {
 
-// Longer than anything that works takes.
+// Longer than any successful step takes.
 constexpr std::chrono::seconds kModelCeiling{30};
 
 class ModelTest : public testing::Test {
@@ -34,7 +34,7 @@ class ModelTest : public testing::Test {
   }
   void start() { model_ = std::make_unique<model::KubeletModel>(*kubelet_, options_); }
 
-  /// A pod of one container "app" whose image nobody has: its registry refuses connections.
+  /// A pod with one container "app" whose image cannot be pulled: its registry refuses connections.
   static model::PodDefinition pod(const std::string& name, const std::string& image = kAbsent) {
     model::PodDefinition pod;
     pod.pod.name = name;
@@ -51,7 +51,7 @@ class ModelTest : public testing::Test {
     one.spec.args = std::move(args);
     return one;
   }
-  /// shop-httpd, as an image that is on the node.
+  /// Imports shop-httpd as an image of the node.
   void importShop(const std::string& reference = kShop) {
     const Image image{.reference = reference,
                       .files = {{"bin/shop", testProgram("shop-httpd-1.8.3")}},
@@ -67,7 +67,7 @@ class ModelTest : public testing::Test {
     ASSERT_TRUE(model_->events().waitFor(definition.pod.name, "Failed", kModelCeiling));
     E2E_TRY(stuck_, kubelet_->podOf(definition.pod.uid));
   }
-  /// A container that somebody else makes in the pod's sandbox: a pause, marked as kubelet marks its own.
+  /// A container that something else creates in the pod's sandbox: a pause, marked as kubelet marks its own.
   static ContainerSpec standIn(const model::ContainerDefinition& of,
                                model::Version version = model::Version::v1_36) {
     ContainerSpec spec;
@@ -100,7 +100,7 @@ class ModelTest : public testing::Test {
   bool becomesReady(const std::string& name) {
     return becomes(name, [](const model::PodStatus& pod) { return pod.ready; });
   }
-  /// "0/1 ErrImagePull, restarts 0", now or before: some statuses last for one sync only.
+  /// "0/1 ErrImagePull, restarts 0", now or earlier: some statuses last for only one sync.
   bool shows(const std::string& name, const std::string& text) {
     return model_->events()
         .waitFor(
@@ -124,7 +124,7 @@ class ModelTest : public testing::Test {
   }
 
   static constexpr const char* kShop = "localhost/shop/checkout:1.8.3";
-  /// Nothing listens there: the run has a network namespace of its own.
+  /// Nothing listens there: the run has its own network namespace.
   static constexpr const char* kAbsent = "127.0.0.1:5999/shop/checkout:1.8.3";
 
   std::unique_ptr<ContainerdNode> node_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of the tests' kubelet, on a real containerd: pulls, restarts, probes, ends. Each has its line in
-// docs/kubelet.md.
+// The rules of the tests' kubelet, on a real containerd: pulls, restarts, probes, ends. Each rule has its
+// line in docs/kubelet.md.
 #include "content_of.hpp"
 #include "fault_registry.hpp"
 #include "http.hpp"
@@ -69,7 +69,7 @@ TEST_F(KubeletModel, APodWithoutItsImageWaitsAndBacksOff) {
               testing::AnyOf(HasSubstr("refused"), HasSubstr("Back-off")));
 }
 
-/// Whatever the back-off: the next sync looks for the image first. With policy Always it does not help.
+/// Whatever the back-off, the next sync looks for the image first. With policy Always that does not help.
 TEST_F(KubeletModel, AnImageThatAppearsIsStartedAtTheNextSync) {
   options_.times.pullBackOff = 1h;
   start();
@@ -120,7 +120,7 @@ TEST_F(KubeletModel, AHungPullHoldsUpOthersUnlessPullsAreParallel) {
       EXPECT_EQ(model_->status(neighbour)->text(), "0/1 ContainerCreating, restarts 0");
       EXPECT_EQ(model_->status(hung)->text(), "0/1 ContainerCreating, restarts 0");
       EXPECT_EQ(model_->status(hung)->ip, "");
-      // Its end ends the pull, and the queue moves on.
+      // Its deletion ends the pull, and the queue moves on.
       model_->remove(hung);
     }
     EXPECT_TRUE(becomesReady(neighbour));
@@ -144,7 +144,7 @@ TEST_F(KubeletModel, AContainerThatFailsIsRestartedWithABackOff) {
   EXPECT_EQ(app.last->exitCode, 2);
   E2E_TRY(const auto running, kubelet_->podOf(definition.pod.uid));
   EXPECT_TRUE(fs::exists(running.logDirectory / "app" / "2.log"));
-  // All ended containers but the newest are garbage, with their logs and links.
+  // All ended containers except the newest are garbage, with their logs and links.
   EXPECT_GE(model_->collectContainers(), 1);
   EXPECT_FALSE(fs::exists(running.logDirectory / "app" / "0.log"));
 }
@@ -206,7 +206,7 @@ TEST_F(KubeletModel, ProbesDecideReadinessAndRestarts) {
   ASSERT_TRUE(killed("app", "Container app failed liveness probe, will be restarted"));
   ASSERT_TRUE(model_->events().waitForCount("web-1", "Started", 2, kModelCeiling));
 
-  // A program that is not there: no answer at all, which neither makes ready nor kills.
+  // The program does not exist: no answer at all, which neither makes the pod ready nor kills the container.
   auto errored = pod("web-2", kShop);
   const Probe exec{.kind = Probe::Kind::exec, .command = {"/no/such/program"}, .period = 50ms};
   errored.containers[0].readiness = exec;
@@ -217,7 +217,7 @@ TEST_F(KubeletModel, ProbesDecideReadinessAndRestarts) {
   EXPECT_EQ(model_->events().of("web-2", "Killing").size(), 0U);
   EXPECT_THAT(model_->events().of("web-2", "Unhealthy")[0].message, HasSubstr("probe errored"));
 
-  // One that is there, inside the container.
+  // The program exists, inside the container.
   auto inside = pod("web-3", kShop);
   inside.containers[0].readiness =
       Probe{.kind = Probe::Kind::exec, .command = {"/bin/shop", "--health-check"}, .period = 50ms};
@@ -234,7 +234,7 @@ TEST_F(KubeletModel, DeletionGivesGraceToContainersAlone) {
   ASSERT_TRUE(becomesReady("web-0"));
   auto stuck = pod("web-1");
   ASSERT_NO_FATAL_FAILURE(addStuck(stuck));
-  // A stranger in the pod's cgroup.
+  // A process of somebody else's in the pod's cgroup.
   E2E_TRY(auto stranger, ChildProcess::start({.argv = {"sleep", "1000"}, .env = {}, .output = {}}));
   E2E_TRY(const auto hierarchies, cgroupHierarchies());
   for (std::size_t index = 0; index < hierarchies.size(); ++index) {
@@ -257,7 +257,7 @@ TEST_F(KubeletModel, DeletionGivesGraceToContainersAlone) {
   EXPECT_TRUE(fs::is_empty(model_->logLinks()));
 }
 
-/// The pod is not routed any more while its program serves on: nobody is cut.
+/// The pod gets no new connections while its program keeps serving: no request is cut off.
 TEST_F(KubeletModel, ADrainWithinTheGraceCutsNoRequest) {
   importShop();
   start();
@@ -311,7 +311,7 @@ TEST_F(KubeletModel, LogsAreRotatedWhoeverMadeTheContainer) {
   ASSERT_TRUE(httpGetOk(stuck_.ip, 8080, "/"));
   ASSERT_TRUE(waitUntil(kModelCeiling, [&] { return contentOf(log).find("GET /") != std::string::npos; }));
   EXPECT_THAT(contentOf(log), testing::Not(HasSubstr("listening")));
-  EXPECT_TRUE(fs::is_empty(model_->logLinks())) << "kubelet makes links only for what it starts";
+  EXPECT_TRUE(fs::is_empty(model_->logLinks())) << "kubelet creates links only for what it starts";
 }
 
 TEST_F(KubeletModel, ImagesInUseAreKept) {
@@ -326,7 +326,7 @@ TEST_F(KubeletModel, ImagesInUseAreKept) {
   EXPECT_EQ(model_->collectImages(), 1);
   for (const char* const name : {kShop, "localhost/shop/other:1"}) {
     E2E_TRY(const bool there, kubelet_->imagePresent(name));
-    EXPECT_FALSE(there) << "an image goes with all of its names: " << name;
+    EXPECT_FALSE(there) << "an image is removed with all of its names: " << name;
   }
   E2E_TRY(const bool pause, kubelet_->imagePresent(kSandboxImage));
   EXPECT_TRUE(pause);

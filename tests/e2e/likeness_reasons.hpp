@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a fallback differs from a container of its pod, and why. A closed list: likeness_test fails for a
-// difference that is not listed, and for an entry that nothing needs.
+// difference that is not listed, and for an unused entry.
 #pragma once
 
 namespace fallbackd::e2e {
@@ -11,8 +11,8 @@ struct Reason {
   const char* container;
   const char* fallback;
   const char* why;
-  const char* onlyWhere = nullptr;  // a file that only some machines have: without it the entry is not needed
-  bool notAlways = false;           // depends on how the machine starts containerd: need not be needed
+  const char* onlyWhere = nullptr;  // a file that only some machines have: without it the entry may be unused
+  bool notAlways = false;           // depends on how the machine starts containerd: may be unused
 };
 
 inline constexpr const char* kAbsent = "-";

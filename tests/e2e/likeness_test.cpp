@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compares a container run by runc through CRI with a fallback in an equal pod: what one program sees inside
-// each, row by row. Every difference has its reason in likeness_reasons.hpp. A difference without a reason
-// fails, and so does a reason that nothing needs any more. LIKENESS_JSON names a folder for the table of
-// scripts/report isolation.
+// Compares a container that runc runs through CRI with a fallback in an equal pod: what the same program sees
+// in each, row by row. Every difference has its reason in likeness_reasons.hpp. A difference without a reason
+// fails the test, and so does an unused reason. LIKENESS_JSON names a folder for the table of scripts/report
+// isolation.
 #include "base/strings.hpp"
 #include "cgroups.hpp"
 #include "cri_log_lines.hpp"
@@ -97,7 +97,7 @@ class Likeness : public testing::Test {
     E2E_CHECK(shop_->daemon->restart());
   }
 
-  /// Equal pods except for the namespace, so that only one of them is covered.
+  /// The pods are equal except for the namespace, so that only one of them is covered.
   void startPod(const std::string& namespaceName, Pod& pod) {
     auto spec = checkoutPod("web-0");
     spec.namespaceName = namespaceName;
@@ -116,7 +116,7 @@ class Likeness : public testing::Test {
     rows = rowsOf(log);
   }
 
-  /// Values that always differ between pods get the same name on both sides.
+  /// Gives values that always differ between pods the same name on both sides.
   static void generalize(Rows& rows, const Pod& pod) {
     for (auto& [key, value] : rows) {
       if (key.starts_with("namespace ")) {
@@ -135,7 +135,7 @@ class Likeness : public testing::Test {
     }
   }
 
-  /// Limits and cgroup, read from outside: a fallback sees no cgroup file system.
+  /// Limits and cgroup, read from outside: a fallback cannot see the cgroup file system.
   static void addCgroups(Rows& rows, const Pod& pod, const std::string& leaf, pid_t pid) {
     const auto hierarchies = cgroupHierarchies();
     ASSERT_TRUE(hierarchies);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mirror of last resort on the real containerd: what PullImage gives for an image that is on the node,
-// however its registry fails.
+// The mirror of last resort on the real containerd: the result of PullImage for an image of the node, however
+// its registry fails.
 #include "e2e_gtest.hpp"
 #include "mirror_node.hpp"
 #include "mirrors.hpp"
@@ -25,7 +25,7 @@ using testing::Not;
 namespace json = boost::json;
 
 constexpr auto kCeiling = 60s;
-// One second for a connection, three for an answer; the machine may be slow.
+// One second for a connection, three for an answer; the rest because the machine may be slow.
 constexpr auto kWithinTheLimit = 15s;
 constexpr int kPodsOfANode = 110;
 const std::filesystem::path kContainerds = FALLBACKD_CONTAINERDS;
@@ -41,7 +41,7 @@ bool isFetched(const std::string& containerd) {
   return !options.binDir || std::filesystem::exists(*options.binDir / "containerd");
 }
 
-/// For each test a line of build/report-mirror.json, if scripts/report wants it.
+/// Writes a line of build/report-mirror.json for each test, if scripts/report wants it.
 void tell(const std::string& containerd, json::array rows) {
   const char* const folder = std::getenv("MIRROR_JSON");  // NOLINT(concurrency-mt-unsafe): one thread
   if (folder == nullptr) return;
@@ -68,7 +68,7 @@ class Mirror : public testing::TestWithParam<std::string> {
   [[nodiscard]] PullOutcome pull(const std::string& image) const {
     return node_->shop().kubelet->pullImage(image);
   }
-  /// Names of the image store and what they stand for.
+  /// Names in the image store and the digests that they stand for.
   [[nodiscard]] std::set<std::string> images() const {
     std::set<std::string> lines;
     std::istringstream list(node_->shop().node->ctr({"images", "ls"}).value_or(""));
@@ -95,7 +95,7 @@ struct PullCase {
   bool byDigest = false;
 };
 
-/// Always, in kubelet's words: the pull is asked for although the image is on the node.
+/// Policy Always, in kubelet's terms: it pulls although the image is on the node.
 TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   ASSERT_NO_FATAL_FAILURE(open(nodeOf(GetParam())));
@@ -119,7 +119,7 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
                                     {"403", status(403), false},
                                     {"404", status(404), false}};
   json::array rows;
-  // All of them until the end: a port that is used again would have the verdict of the one before.
+  // All registries live until the end: a reused port would have the previous registry's verdict.
   std::vector<std::unique_ptr<FaultRegistry>> registries;
   for (const auto& one : cases) {
     SCOPED_TRACE(one.name);
@@ -136,7 +136,7 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
     if (one.served) {
       EXPECT_LT(outcome.took, kWithinTheLimit);
     }
-    // CRI adds NAME@DIGEST after every pull; nothing that was there stands for anything else.
+    // CRI adds NAME@DIGEST after every pull; existing names keep their digests.
     const auto after = images();
     for (const auto& line : before) EXPECT_TRUE(after.contains(line)) << "a reference was changed: " << line;
     for (const auto& line : after) {
@@ -148,16 +148,16 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
                                 {"ms", toMillis(outcome.took)}});
   }
   tell(GetParam(), std::move(rows));
-  // Of what is not on the node, the outage is still seen.
+  // For an image that is not on the node, the outage is still visible.
   for (const auto& host : {dead.address(), std::string("registry.invalid:5000")}) {
     const auto outcome = pull(host + "/shop/absent:1");
     EXPECT_FALSE(outcome.ok());
     EXPECT_THAT(outcome.text, HasSubstr("502"));
     EXPECT_THAT(outcome.text, testing::Not(HasSubstr("not found")));
   }
-  // Whoever makes a name up gets by a digest nothing that came to the node under another one.
+  // An invented name with a digest gets nothing that came to the node under a different name.
   EXPECT_FALSE(pull(dead.address() + "/made/up@" + well_->indexDigest()).ok());
-  // Honest about it.
+  // Status and log report where the image came from.
   const auto shown = node_->status();
   const auto& served = shown.at("mirror").at("served").as_array();
   ASSERT_GE(served.size(), 5U);
@@ -172,16 +172,16 @@ TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
   EXPECT_GE(metric("fallbackd_mirror_images_total{by=\"digest\""), 2);
 }
 
-/// While the registry is well it is asked, and the mirror is not in the way, dead or alive.
+/// A healthy registry answers itself, and the mirror is not in the way, dead or alive.
 TEST_P(Mirror, AHealthyRegistryIsAskedWhateverBecomesOfTheMirror) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   ASSERT_NO_FATAL_FAILURE(open(nodeOf(GetParam())));
   auto asked = well_->requests();
   EXPECT_TRUE(pull(onWell()).ok());
-  EXPECT_GT(well_->requests(), asked) << "the node's copy was served though the registry is well";
+  EXPECT_GT(well_->requests(), asked) << "the node's copy was served although the registry is healthy";
   EXPECT_GE(metric("fallbackd_mirror_requests_total{result=\"upstream_well\"}"), 1);
   EXPECT_EQ(metric("fallbackd_mirror_requests_total{result=\"served\"}"), 0);
-  // Killed at any moment of pulls that go on all the time.
+  // The daemon is killed at any moment while pulls run all the time.
   std::atomic<bool> goOn{true};
   std::atomic<int> pulled{0};
   std::atomic<int> failed{0};
@@ -210,13 +210,13 @@ TEST_P(Mirror, AHealthyRegistryIsAskedWhateverBecomesOfTheMirror) {
                                  {"pulls", pulled.load()}}});
 }
 
-/// Large providers' nodes throw the layers away.
+/// On nodes of large providers containerd discards the layers.
 TEST_P(Mirror, LayersThatWereDiscardedAreNotNeeded) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   auto options = nodeOf(GetParam());
   options.discardUnpackedLayers = true;
   ASSERT_NO_FATAL_FAILURE(open(std::move(options)));
-  // The layer goes when containerd collects its garbage.
+  // The layer is removed when containerd collects its garbage.
   ASSERT_TRUE(waitUntil(kCeiling, [&] {
     const auto list = node_->shop().node->ctr({"content", "ls", "--quiet"});
     std::size_t lines = 0;
@@ -241,7 +241,7 @@ INSTANTIATE_TEST_SUITE_P(Containerd, Mirror, testing::Values("installed", "trixi
 
 class OneContainerd : public Mirror {};
 
-/// What does not depend on containerd's version.
+/// Tests that do not depend on containerd's version.
 TEST_P(OneContainerd, ANodeFullOfPodsSharesOneVerdictOfASilentRegistry) {
   ASSERT_NO_FATAL_FAILURE(open({}));
   E2E_TRY(const auto silent, FaultRegistry::start(cartImage(), {.silent = true}));
@@ -266,11 +266,11 @@ TEST_P(OneContainerd, ANodeFullOfPodsSharesOneVerdictOfASilentRegistry) {
                                   {"expected", true},
                                   {"ms", ms}}});
   std::printf("  110 pulls of a silent registry's image: %.0f ms\n", ms);
-  // Each verdict counts for a second here, and takes three.
+  // Each verdict is valid for one second here, and takes three.
   EXPECT_LE(metric("fallbackd_mirror_checks_total{result=\"timeout\"}"), 1 + ms / 3000);
 }
 
-/// A real client's pull, by tag and by digest; and nobody without the token gets anything.
+/// A real client pulls by tag and by digest; without the token nothing is served.
 TEST_P(OneContainerd, ADistributionClientPullsWithTheToken) {
   ASSERT_NO_FATAL_FAILURE(open({}));
   E2E_CHECK(node_->name(onWell(), "registry.invalid/shop/cart:1"));
@@ -298,8 +298,8 @@ TEST_P(OneContainerd, ADistributionClientPullsWithTheToken) {
   EXPECT_GT(metric("fallbackd_mirror_served_bytes_total"), 100'000);
 }
 
-/// With policy Always kubelet asks the registry though the image is there; its pull succeeds, so a fallback
-/// would only be in the way.
+/// With policy Always kubelet requests the image from the registry although the node has it; the pull
+/// succeeds, so a fallback would only be in the way.
 TEST_P(OneContainerd, APodWhoseImageIsOnTheNodeGetsNoFallback) {
   ASSERT_NO_FATAL_FAILURE(open({}));
   E2E_TRY(const auto dead, DeadPort::make());
@@ -317,7 +317,7 @@ TEST_P(OneContainerd, APodWhoseImageIsOnTheNodeGetsNoFallback) {
     }
     return "";
   };
-  // The mirror could, but containerd does not ask it: the pod is rescued.
+  // The mirror could serve it, but containerd does not use the mirror for it: the pod is rescued.
   E2E_TRY(const auto rescued, shop.kubelet->startPod(checkoutPod("cart-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop.daemon, "cart-0") == "ready"; }))
       << shop.daemon->logText();
@@ -326,7 +326,7 @@ TEST_P(OneContainerd, APodWhoseImageIsOnTheNodeGetsNoFallback) {
   E2E_TRY(const auto pod, shop.kubelet->startPod(checkoutPod("cart-1")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return waitingState("cart-1") == "image present"; }))
       << waitingState("cart-1") << shop.daemon->logText();
-  // Its registry is known to be down, and stays so.
+  // The daemon knows that the registry is down, and it stays down.
   const double probes = metric("fallbackd_probe_pulls_total");
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_probe_pulls_total") >= probes + 2; }));
   EXPECT_EQ(recoveryState(*shop.daemon, "cart-1"), "");
@@ -341,7 +341,7 @@ TEST_P(OneContainerd, APodWhoseImageIsOnTheNodeGetsNoFallback) {
                                   {"expected", true}}});
 }
 
-/// Files that others wrote come out as they went in.
+/// Files of others are restored unchanged.
 TEST_P(OneContainerd, EnableAndDisableLeaveNoTrace) {
   ASSERT_NO_FATAL_FAILURE(open({}));
   const auto certs = node_->shop().node->registryConfigDir();
@@ -384,7 +384,7 @@ TEST_P(OneContainerd, EnableAndDisableLeaveNoTrace) {
   EXPECT_FALSE(std::filesystem::exists(certs / "new.test"));
   EXPECT_FALSE(std::filesystem::exists(certs / "_default"));
   EXPECT_THAT(node_->ctl({"disable", "--write"}).value_or(""), HasSubstr("no hosts.toml below"));
-  // A folder of its own would take away what _default gives it; and certificates are not made invisible.
+  // Its own folder would hide what _default sets; and certificates must not be hidden.
   std::filesystem::create_directories(certs / "_default");
   std::ofstream(certs / "_default" / "hosts.toml") << peers;
   const std::vector<std::string> one{"enable", "--registry", "new.test", "--containerd-config",
@@ -400,7 +400,7 @@ TEST_P(OneContainerd, EnableAndDisableLeaveNoTrace) {
   EXPECT_FALSE(std::filesystem::exists(certs / "new.test/hosts.toml"));
   std::filesystem::remove(certs / "new.test" / "ca.crt");
   std::filesystem::remove(certs / "new.test");
-  // What would have no effect is refused, with the way out.
+  // A command without an effect is refused, with a way out.
   std::ofstream(config, std::ios::trunc) << "version = 3\n";
   EXPECT_FALSE(node_->ctl(write));
   write.push_back("--best-effort");

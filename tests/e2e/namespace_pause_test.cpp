@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pause by the annotation of a namespace, as the API server tells it.
+// A pause by a namespace's annotation, as read from the API server.
 #include "kube_node.hpp"
 
 #include <utility>

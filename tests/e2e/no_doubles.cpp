@@ -29,7 +29,7 @@ std::string labelOf(const v1::Container& container, const char* key) {
   return found == container.labels().end() ? std::string() : found->second;
 }
 
-/// For the message of a failed test: state, start and arguments of each.
+/// For the message of a failed test: state, start time and arguments of each process.
 std::string whatRuns(const std::set<pid_t>& pids) {
   std::string text;
   for (const pid_t pid : pids) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Watches the node while a test runs: of each container of a pod at most one runs, be it a stand-in or the
-// real one, of each fallback at most one, and no stand-in stays without a fallback.
+// Watches the node while a test runs: at most one of each container of a pod runs (a stand-in or the real
+// one), at most one of each fallback, and no stand-in stays without a fallback.
 #pragma once
 
 #include "base/clock.hpp"
@@ -19,7 +19,7 @@
 
 namespace fallbackd::e2e {
 
-/// Thread-safe; has a thread of its own, which ends with it.
+/// Thread-safe; has its own thread.
 class NoDoubles {
  public:
   explicit NoDoubles(const ContainerdNode& node);
@@ -31,7 +31,7 @@ class NoDoubles {
     std::set<std::string> doubledContainers;              // "web-0 checkout: ID ID"
     std::map<std::string, std::string> doubledFallbacks;  // pod: its processes
     std::chrono::nanoseconds longestAlone{0};             // of a stand-in without a fallback
-    /// Of a stand-in beside the real container: kubelet may create that while the stand-in starts.
+    /// Of a stand-in beside the real container: kubelet may create the real one while the stand-in starts.
     std::chrono::nanoseconds longestBeside{0};
     unsigned looks = 0;
   };
@@ -49,13 +49,13 @@ class NoDoubles {
   std::condition_variable wake_;
   bool ends_ = false;  // guarded by mutex_
   Seen seen_;          // guarded by mutex_
-  // The thread's own.
+  // Used by the thread alone.
   std::map<std::string, Stamp> aloneSince_;  // by pod uid
   std::map<Place, Stamp> besideSince_;
   std::thread thread_;
 };
 
-/// Processes of a pod that run from a sealed copy: its fallback, in whatever cgroup of the pod.
+/// Processes of a pod that run from a sealed copy: its fallback, in any cgroup of the pod.
 std::set<pid_t> fallbacksOf(const std::string& podUid);
 
 }  // namespace fallbackd::e2e

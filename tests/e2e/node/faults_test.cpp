@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 using test::contentOf;
 using testing::HasSubstr;
 
-/// The machine's wall clock, some hours off while this object exists.
+/// Shifts the machine's wall clock by some hours while this object exists.
 class ShiftedClock {
  public:
   explicit ShiftedClock(int hours) : seconds_(hours * 3600) { set(seconds_); }
@@ -40,12 +40,12 @@ class ShiftedClock {
   int seconds_;
 };
 
-/// Takes all that is left of a disk.
+/// Fills a disk completely.
 class FullDisk {
  public:
   explicit FullDisk(const fs::path& folder) : file_(folder / "all-the-rest") {
     const sys::UniqueFd fd(::open(file_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-    // In smaller and smaller pieces, until not even one block is left.
+    // In smaller and smaller pieces, until not a single block is left.
     for (off_t at = 0, piece = 1 << 30; piece >= 4096;) {
       if (::fallocate(fd.get(), 0, at, piece) == 0) {
         at += piece;
@@ -75,7 +75,7 @@ TEST_F(Node, AClockThatJumpsDisturbsNoFallback) {
     rescue("web" + std::to_string(hours), next);
     if (HasFatalFailure()) return;
     expectInItsLeaf(first, pid, when);
-    // The journal was written by another clock.
+    // The journal was written under a different clock.
     shop_->daemon->kill();
     E2E_CHECK(shop_->daemon->restart());
     ASSERT_TRUE(reaches(first.spec.name, "ready")) << when << shop_->daemon->logText();
@@ -125,7 +125,7 @@ TEST_F(Node, AFullDiskStopsNoFallback) {
   expectInItsLeaf(pod, fallbackOf(pod), "started on a full disk");
 }
 
-/// The kernel takes the fallback as it would take the pod's container (oom_score_adj 999 of a burstable pod),
+/// The kernel kills the fallback as it would kill the pod's container (oom_score_adj 999 of a burstable pod),
 /// but not the daemon, which starts it again.
 TEST_F(Node, AMachineWithoutMemoryKeepsItsDaemon) {
   Pod first;
@@ -133,7 +133,7 @@ TEST_F(Node, AMachineWithoutMemoryKeepsItsDaemon) {
   if (HasFatalFailure()) return;
   const pid_t pid = fallbackOf(first);
   const pid_t daemon = shop_->daemon->pid();
-  // Keeps a line without an end in memory. The daemon is small enough without the unit's OOMScoreAdjust.
+  // Keeps an endless line in memory. The daemon is small enough without the unit's OOMScoreAdjust.
   E2E_TRY(const auto ended, run({.argv = {"systemd-run", "--quiet", "--wait", "--unit=hog", "-p",
                                           "MemorySwapMax=0", "tail", "/dev/zero"},
                                  .env = {},

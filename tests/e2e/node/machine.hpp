@@ -9,10 +9,10 @@
 
 namespace fallbackd::e2e {
 
-/// Of every wait: an emulated machine takes its time.
+/// The limit of every wait: an emulated machine is slow.
 inline constexpr std::chrono::seconds kCeiling{60};
 
-/// False on any other machine: there such tests skip everything. Read from the kernel's arguments, as a
+/// False on any other machine: there such tests skip everything. Read from the kernel's arguments, because a
 /// variable could be set by mistake.
 inline bool onANode() {
   return test::contentOf("/proc/cmdline").starts_with("fallbackd.node=");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A machine of scripts/node with a fallbackd that the test starts, on the containerd that the machine's
+// A machine of scripts/node with a fallbackd that the test starts. It uses the containerd that the machine's
 // systemd runs.
 #pragma once
 
@@ -29,7 +29,7 @@ inline Result<std::string> systemctl(std::vector<std::string> arguments) {
   return runOk({.argv = std::move(arguments), .env = {}, .output = {}});
 }
 
-/// Of a unit; 0 if it does not run.
+/// The main pid of a unit; 0 if it does not run.
 inline pid_t mainPidOf(const std::string& unit) {
   const auto shown = systemctl({"show", "--property=MainPID", "--value", unit});
   return std::atoi(shown.value_or("0").c_str());  // NOLINT(cert-err34-c): digits
@@ -71,7 +71,7 @@ class Node : public testing::Test {
     }
     return found;
   }
-  /// Its leaf, its limits, and that it serves.
+  /// Checks its leaf, its limits, and that it serves.
   void expectInItsLeaf(const Pod& pod, pid_t pid, const std::string& when) const {
     const auto leaves = leavesOf(pod);
     ASSERT_FALSE(leaves.empty()) << when;
@@ -88,7 +88,7 @@ class Node : public testing::Test {
     EXPECT_THAT(limits, testing::HasSubstr("pids.max=64 ")) << when;
     EXPECT_TRUE(serves(pod)) << when;
   }
-  /// An image on the node.
+  /// Imports an image.
   void import(const std::string& reference) const {
     const auto archive = makeRunDir("import") / "image.tar";
     E2E_CHECK(writeOciArchive({.reference = reference,
@@ -107,14 +107,14 @@ class Node : public testing::Test {
     }
     return 0;
   }
-  /// A container with the runtime's default profile, which thereby gets loaded. Returns its id.
+  /// Runs a container with the runtime's default profile, which loads the profile. Returns its id.
   void runContainer(const Pod& pod, const std::string& reference, std::string& id) const {
     auto container = shop_->containerSpec();
     container.image = reference;
     E2E_TRY(id, shop_->kubelet->createContainer(pod, container));
     E2E_CHECK(shop_->kubelet->startContainer(id));
   }
-  /// A pod of no workload, with a container.
+  /// Runs a container in a pod that belongs to no workload.
   void runBystander() const {
     import("localhost/bystander:1");
     auto other = spec("bystander");

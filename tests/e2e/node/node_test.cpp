@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What only a node can show: the containerd that systemd runs, pods whose cgroups systemd makes, the security
-// module that the kernel enforces. Not isolated: it runs in a machine of scripts/node, which it may break,
-// and skips everything anywhere else. scripts/report nodes runs it.
+// What only a node can show: the containerd that systemd runs, pods with cgroups made by systemd, the
+// security module that the kernel enforces. Not isolated: it runs in a machine of scripts/node, which it may
+// break, and skips everything anywhere else. scripts/report nodes runs it.
 #include "node/node_fixture.hpp"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ using testing::HasSubstr;
 constexpr const char* kProfile = "cri-containerd.apparmor.d";
 constexpr const char* kProfiles = "/sys/kernel/security/apparmor/profiles";
 
-/// As the kernel sees it: AppArmor's profile or SELinux's context.
+/// From the kernel: AppArmor's profile or SELinux's context.
 std::string labelOf(pid_t pid) {
   const auto attributes = "/proc/" + std::to_string(pid) + "/attr";
   auto label = contentOf(attributes + "/apparmor/current");
@@ -46,7 +46,7 @@ TEST_F(Node, TheLeafIsBelowThePodsOwnCgroup) {
                                     "/" + kLeaf + "\n"));
 }
 
-/// systemd does not know the leaf. Whatever it does with the units around it must leave it alone.
+/// systemd does not know the leaf, and must leave it alone whatever it does with the units around it.
 TEST_F(Node, TheLeafOutlivesWhatSystemdDoes) {
   if (!systemdMakesCgroups()) GTEST_SKIP() << "containerd makes the pods' cgroups here";
   Pod pod;
@@ -58,7 +58,7 @@ TEST_F(Node, TheLeafOutlivesWhatSystemdDoes) {
   for (const auto& arguments : std::vector<std::vector<std::string>>{
            {"daemon-reload"},
            {"daemon-reexec"},
-           // As kubelet does when it resizes a pod, or changes what its node can give.
+           // As kubelet does when it resizes a pod or changes the node's allocatable resources.
            {"set-property", "--runtime", slice, "MemoryMax=512M", "CPUWeight=50"},
            {"set-property", "--runtime", "kubepods.slice", "MemoryMax=1G"},
            {"daemon-reload"},
@@ -91,7 +91,7 @@ TEST_F(Node, TheLeafGoesWithThePod) {
   EXPECT_THAT(failed, testing::Not(HasSubstr("kubepods")));
 }
 
-/// What confines the container confines its fallback, and the leaf goes at the hand-back while the pod stays.
+/// The fallback is confined like the container, and the leaf is removed at the hand-back while the pod stays.
 TEST_F(Node, TheFallbackIsLabelledLikeTheContainer) {
   runBystander();
   Pod pod;
@@ -111,7 +111,7 @@ TEST_F(Node, TheFallbackIsLabelledLikeTheContainer) {
   EXPECT_TRUE(fs::exists(pod.cgroups.front()));
 }
 
-/// An outage may begin before any container ran on a new node: then nobody has loaded the default profile.
+/// An outage may begin before any container ran on a new node: then the default profile is not loaded yet.
 TEST_F(Node, AFallbackRunsWhereNobodyHasLoadedTheDefaultProfile) {
   if (!fs::exists(kProfiles)) GTEST_SKIP() << "this node has no AppArmor";
   if (isLoaded(kProfile)) {
@@ -127,7 +127,7 @@ TEST_F(Node, AFallbackRunsWhereNobodyHasLoadedTheDefaultProfile) {
   }
 }
 
-/// The journal, the socket and the logs' pipes are below /run, where no program may be started.
+/// The journal, the socket and the logs' FIFOs are below /run, where no program may be started.
 TEST_F(Node, TheNextDaemonAdoptsTheFallback) {
   Pod pod;
   rescue("web-0", pod);

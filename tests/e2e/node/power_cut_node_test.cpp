@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A node whose power fails at random moments. Each boot examines what the last cut left, then works until the
 // next one: it installs packs, starts fallbacks of their versions, which raises the version floor, and
-// removes pods. What a step has acknowledged goes to a witness outside of the machine. Runs in a machine of
+// removes pods. A witness outside the machine records each acknowledged step. Runs in a machine of
 // scripts/node for scripts/report power; skips everything anywhere else.
 #include "base/strings.hpp"
 #include "cache/floor.hpp"
@@ -39,8 +39,8 @@ namespace json = boost::json;
 using test::contentOf;
 
 constexpr unsigned kMaxRounds = 200;
-constexpr std::size_t kPods = 3;  // at a time
-/// What a pack contains: all of it is there, or nothing.
+constexpr std::size_t kPods = 3;  // at the same time
+/// The content of a pack: it must be there completely or not at all.
 const std::vector<std::string> kNames{"checkout", "cart", "payments"};
 
 std::string environment(const char* name) {
@@ -56,7 +56,7 @@ std::string versionOf(unsigned number) {
   return "1." + std::to_string(number) + ".0";
 }
 
-/// The number in versionOf(); 0 for anything else.
+/// The number in versionOf(); 0 for any other text.
 unsigned numberOf(std::string_view version) {
   const auto parts = split(version, '.');
   return parts.size() == 3 ? static_cast<unsigned>(std::strtoul(std::string(parts[1]).c_str(), nullptr, 10))
@@ -69,8 +69,8 @@ bool isJson(const std::string& text) {
   return !failed;
 }
 
-/// Lines of "STEP [WORD...]" on the host. A step is named before it begins, and what it did once that is
-/// done.
+/// Lines of "STEP [WORD...]" on the host. A step is announced before it begins, and its result recorded once
+/// it is done.
 class Witness {
  public:
   explicit Witness(const std::string& earlier) {
@@ -91,7 +91,7 @@ class Witness {
   std::set<unsigned> installed;             // packs
   unsigned served = 0;                      // the highest version that a fallback served with
   std::map<std::string, std::string> pods;  // uid by name: those that kubelet would start again
-  std::string interrupted;                  // what the last cut came into
+  std::string interrupted;                  // the step that the last cut interrupted
 
  private:
   void take(const std::string& line) {
@@ -133,13 +133,12 @@ class PowerCut : public testing::Test {
     E2E_TRY(node_, ContainerdNode::start({.ofMachine = true}));
     E2E_TRY(registry_, Registry::make());
     kubelet_ = std::make_unique<Kubelet>(*node_, disk() / "pods", disk() / "pod-logs");
-    // Keys and sandbox image are given: containerd does not flush what it unpacks, and a pause program that a
-    // cut has emptied ends at once, for ever.
+    // Saves keys and sandbox image: containerd does not flush what it unpacks, and a pause program that a cut
+    // has emptied always ends at once.
     if (witness_->boots == 1) ::sync();
   }
 
-  /// CNI does not flush what it remembers of a sandbox. With a torn file containerd can never stop that
-  /// sandbox.
+  /// CNI does not flush its records of a sandbox. With a torn file containerd can never stop that sandbox.
   static void removeTornNetworks() {
     std::error_code none;
     for (const auto& entry : fs::directory_iterator("/var/lib/cni/results", none)) {
@@ -168,7 +167,7 @@ class PowerCut : public testing::Test {
     return options;
   }
 
-  /// The next pack, with one command.
+  /// Installs the next pack, with one command.
   void installNext() {
     const unsigned number = witness_->begun + 1;
     const auto pack = disk() / "pack";
@@ -188,9 +187,9 @@ class PowerCut : public testing::Test {
     witness_->say("installed " + std::to_string(number));
   }
 
-  /// Names of each version's binaries that are admitted. Adds what would be refused to found_.half.
+  /// Reads the names of each version's admitted binaries. Adds what would be refused to found_.half.
   void readCache(std::map<unsigned, std::set<std::string>>& admitted) {
-    // Without a floor: what is below it would be refused for that.
+    // Without a floor, because a binary below it would be refused for that.
     E2E_TRY(const auto listed,
             run({.argv = {binary("fallbackctl"), "list", "--cache", signer_->cacheDir(), "--keys",
                           signer_->keysDir(), "--state", disk() / "no-state", "-o", "json"},
@@ -216,7 +215,7 @@ class PowerCut : public testing::Test {
     for (const unsigned number : witness_->installed) {
       if (admitted[number].size() != kNames.size()) found_.lost.push_back(versionOf(number));
     }
-    // The next installation finishes or removes what the cut left of one.
+    // The next installation finishes or removes what the cut left of the last one.
     ASSERT_NO_FATAL_FAILURE(installNext());
     admitted.clear();
     ASSERT_NO_FATAL_FAILURE(readCache(admitted));
@@ -240,7 +239,7 @@ class PowerCut : public testing::Test {
     }
   }
 
-  /// Begun, whatever became of them.
+  /// Recoveries that began, whatever their outcome.
   [[nodiscard]] double sumOfMetric(const std::string& name) const {
     const auto metrics = daemon_->metrics();
     return metrics ? sumOf(*metrics, name) : -1;
@@ -253,7 +252,7 @@ class PowerCut : public testing::Test {
         << daemon_->logText();
     E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
     EXPECT_THAT(answer.body, testing::HasSubstr("role=fallback"));
-    // containerd does not flush what it unpacks: an image of a stand-in may be torn.
+    // containerd does not flush what it unpacks: a stand-in's image may be torn.
     if (!waitUntil(kCeiling, [&] { return standInOf(*daemon_, spec.name).state == "settled"; })) {
       const auto [state, reason] = standInOf(*daemon_, spec.name);
       found_.half.push_back("the stand-in of " + spec.name + " is " + state + ": " + reason);
