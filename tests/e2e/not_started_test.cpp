@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A present image is not a started container: kubelet pulls one image at a time, and a hanging pull holds up
-// all others. On the real containerd, with a silent registry whose pulls are not ended (detection.unstick:
-// false; see unstick_test).
+// A present image does not mean a started container: kubelet pulls one image at a time, and a hanging pull
+// delays all others. On the real containerd, with a silent registry whose pulls are not ended
+// (detection.unstick: false; see unstick_test).
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
 #include "run_dir.hpp"
@@ -18,7 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than anything that works takes, and shorter than the hanging pull, which is how long a pod would
+// Longer than any successful step takes, and shorter than the hanging pull, which is how long a pod would
 // otherwise be dark.
 constexpr auto kCeiling = 30s;
 
@@ -100,7 +100,7 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
   E2E_TRY(const auto hung, shop_->kubelet->startPod(cartPod("cart-0")));
   E2E_CHECK(puller.start(hung, cartContainer()));
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
-  // The daemon's own pull may bring the image before this line is reached.
+  // The daemon's own pull may fetch the image before this line is reached.
   puller.queue(pod, shop_->containerSpec());
   const auto answer = httpGetOk(pod.ip, Shop::kPort, "/", kCeiling);
   ASSERT_TRUE(answer) << "web-0 is dark while another pull hangs: " << explain("web-0");
@@ -128,7 +128,7 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
   EXPECT_EQ(metric("fallbackd_not_started_containers"), 0);
 }
 
-/// Like kubelet with a container that it refuses: it has the image and creates nothing from it.
+/// Like a kubelet that refuses the container: it has the image and creates nothing from it.
 TEST_F(NotStarted, WithoutAHungPullItIsReportedAndNothingStarts) {
   ASSERT_NO_FATAL_FAILURE(open());
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
@@ -147,8 +147,8 @@ TEST_F(NotStarted, WithoutAHungPullItIsReportedAndNothingStarts) {
   EXPECT_EQ(metric("fallbackd_recoveries_begun_total"), 0);
 }
 
-/// The image was there before kubelet looked, so kubelet waits for no pull. If it still does not start the
-/// container, it refuses it.
+/// The image was there before kubelet looked for it, so kubelet does not wait for a pull. If it still does
+/// not start the container, it refuses it.
 TEST_F(NotStarted, AHungPullStartsNoFallbackForAPresentImage) {
   ASSERT_NO_FATAL_FAILURE(open());
   ASSERT_TRUE(shop_->kubelet->pullImage(shop_->image()).ok());

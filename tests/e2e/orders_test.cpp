@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator orders: a pause of new recoveries, a drill, and mode observe.
+// The orders of an operator: a pause of new recoveries, a drill, and mode observe.
 #include "base/clock.hpp"
 #include "e2e_gtest.hpp"
 #include "http.hpp"
@@ -53,8 +53,7 @@ class Orders : public testing::Test {
   [[nodiscard]] bool ready(const std::string& pod) const {
     return waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, pod) == "ready"; });
   }
-  /// Whether status lists the pod among those whose fallback is not started, with a line that contains
-  /// `text`.
+  /// Whether status lists the pod among those whose fallback is withheld, with a line that contains `text`.
   [[nodiscard]] bool isWithheld(const std::string& pod, const std::string& text) const {
     return waitUntil(kCeiling, [&] {
       const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
@@ -169,7 +168,7 @@ TEST_F(Orders, ADrillRescuesItsPodAndNoOtherOneUntilItIsHandedBack) {
   ASSERT_NO_FATAL_FAILURE(open());
   const auto links = shop_->daemon->configFile().parent_path() / "log-links";
   std::filesystem::create_directories(links);
-  // A healthy registry, whose image is on the node.
+  // A healthy registry; its image is on the node.
   E2E_CHECK(shop_->registry.start());
   E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
   ASSERT_TRUE(shop_->kubelet->pullImage(shop_->image()).ok());
@@ -185,13 +184,13 @@ TEST_F(Orders, ADrillRescuesItsPodAndNoOtherOneUntilItIsHandedBack) {
   EXPECT_THAT(httpGet(pod.ip, Shop::kPort, "/").value_or(HttpAnswer{}).status, 200);
   EXPECT_EQ(recoveryState(*shop_->daemon, "real"), "") << "its image is on the node";
 
-  // Its log is where collectors look, without a stand-in.
+  // Collectors find its log without a stand-in.
   const auto log = pod.logDirectory / "checkout-fallback" / "0.log";
   EXPECT_EQ(std::filesystem::read_symlink(
                 links / sys::logLinkOf({"checkout-drill", "shop", "checkout", sys::idOfLog(log.string())})),
             log);
 
-  // Everywhere it is said that this is a drill, and metrics have it apart.
+  // Status, explain and log call it a drill, and metrics count it separately.
   EXPECT_THAT(statusText(),
               HasSubstr("A DRILL of workload checkout holds for pod shop/checkout-drill until"));
   E2E_TRY(const auto told,
@@ -205,13 +204,13 @@ TEST_F(Orders, ADrillRescuesItsPodAndNoOtherOneUntilItIsHandedBack) {
   EXPECT_THAT(metrics.body, Not(HasSubstr("fallbackd_registry_circuit_state{host=\"" +
                                           shop_->registry.address() + "\"} 2")));
 
-  // A daemon that is killed takes it over, and the order outlives it.
+  // After a kill the next daemon takes it over, and the order survives.
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(ready("checkout-drill")) << shop_->daemon->logText();
   EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), process);
 
-  // `kubectl set image` with the real one.
+  // Like `kubectl set image` with the real image.
   E2E_TRY(const auto container, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
   E2E_CHECK(shop_->kubelet->startContainer(container));
   EXPECT_TRUE(waitUntil(kCeiling, [&] {
@@ -249,12 +248,12 @@ TEST_F(Orders, ADrillEndsByItselfAndOneThatCannotBeReadIsNone) {
   const auto process = fallbackPid(*shop_->daemon, "checkout-drill");
   write("checkout", 2s);
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return statusText().find("DRILL") == std::string::npos; }));
-  EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), process) << "it goes on until its pod goes";
+  EXPECT_EQ(fallbackPid(*shop_->daemon, "checkout-drill"), process) << "it runs until its pod is deleted";
   E2E_CHECK(shop_->kubelet->removePod(pod));
   EXPECT_TRUE(waitUntil(kCeiling, [&] {
     return recoveryState(*shop_->daemon, "checkout-drill") == "pod_gone";
   })) << shop_->daemon->logText();
-  // The next pod of that name is none of a drill.
+  // The next pod of that name does not belong to the drill.
   E2E_TRY(const auto later, shop_->kubelet->startPod(drillPod()));
   ASSERT_NO_FATAL_FAILURE(startPod("real"));
   ASSERT_TRUE(ready("real")) << shop_->daemon->logText();

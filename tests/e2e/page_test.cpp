@@ -74,7 +74,7 @@ TEST_F(PageTest, CtlShowsTheSameToPeopleAndPrograms) {
   recover("web-0", pod);
   EXPECT_THAT(ctl({"status"}), HasSubstr("1 of 1 workloads covered"));
   EXPECT_THAT(ctl({"status"}), HasSubstr("shop/web-0"));
-  EXPECT_THAT(ctl({"status"}), Not(HasSubstr("mirror"))) << "it is off";
+  EXPECT_THAT(ctl({"status"}), Not(HasSubstr("mirror"))) << "it is switched off";
   EXPECT_THAT(ctl({"completion", "pods"}), HasSubstr("shop/web-0\n"));
   const auto explained = ctl({"explain", "web-0"});
   for (const char* part :

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shipped roles, verb by verb: the API server and kubelet allow what they say less one verb, and exactly
-// the feature that needs the verb degrades. Nothing is granted that nobody asks for, and nothing else
-// is ever asked for. KNOWS_JSON names a folder for the table of scripts/report knows.
+// The shipped roles, verb by verb: the API server and kubelet allow what the roles grant except for one verb,
+// and exactly the feature that needs the verb degrades. Every granted verb is used, and nothing else is ever
+// requested. KNOWS_JSON names a folder for the table of scripts/report knows.
 #include "base/task_group.hpp"
 #include "fake_clock.hpp"
 #include "kube/event_recorder.hpp"
@@ -30,7 +30,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-/// Of everything that can be switched on.
+/// The permissions for everything that can be switched on.
 std::vector<Permission> shipped() {
   const fs::path deploy = FALLBACKD_DEPLOY;
   auto all = kube_test::permissionsInTemplate(deploy / "helm/fallbackd/templates/kubernetes.yaml",
@@ -43,7 +43,7 @@ std::vector<Permission> shipped() {
   return all;
 }
 
-/// What fails without the verb, and where it is seen.
+/// What fails without the verb, and where that is visible.
 struct Need {
   const char* permission;
   const char* feature;
@@ -95,7 +95,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     });
   }
 
-  /// Its container takes one variable from a ConfigMap, and one from a Secret.
+  /// Its container takes one variable from a ConfigMap and one from a Secret.
   static std::string withVariables(const std::string& pod) {
     const auto from = [](const char* name, const char* kind, const char* object) {
       return json::object{
@@ -142,7 +142,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     }
   }
 
-  /// What is said of the rollout of a pod with this owner, by the sources as the daemon has them.
+  /// What the daemon's sources report about the rollout of a pod with this owner.
   std::string rolloutOf(const std::string& kind, const std::string& name) {
     boost::asio::io_context loop(1);
     const auto work = boost::asio::make_work_guard(loop);
@@ -170,8 +170,8 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     return why.value_or("no answer");
   }
 
-  /// What the recorder does with an Event that happens again, as the daemon has it, on a clock that
-  /// passes the pause before it.
+  /// What the daemon's recorder does with an Event that happens again, on a clock that skips the pause before
+  /// it.
   std::string repeated() {
     boost::asio::io_context loop(1);
     auto& clock = test::FakeClock::install(loop);
@@ -194,7 +194,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
       note.at = clock.wall();
       recorder.add(std::move(note));
     };
-    // Time passes slowly while something is asked.
+    // Time passes slowly while a request is pending.
     const auto eventually = [&](const std::function<bool()>& done) {
       constexpr int kSteps = 60;
       constexpr int kLooks = 20;
@@ -218,7 +218,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
     return !ended ? "neither" : counted() ? "counted" : "dropped";
   }
 
-  /// "up", "failing", ...; of Events: "failing" also where they may not be created in the namespace.
+  /// "up", "failing", ...; for Events also "failing" if they may not be created in the namespace.
   [[nodiscard]] std::string partOf(const char* part) const {
     const auto object = known();
     if (!object.contains(part)) return "";
@@ -231,7 +231,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
   [[nodiscard]] bool logs(const std::string& words) const {
     return waitUntil(kCeiling, [&] { return shop_->daemon->logText().find(words) != std::string::npos; });
   }
-  /// Whether the resource's objects were asked for.
+  /// Whether the resource's objects were requested.
   [[nodiscard]] bool asksFor(const std::string& permission) {
     return waitUntil(kCeiling, [&] { return api_.asked().contains(permission); });
   }
@@ -246,7 +246,7 @@ class Permissions : public KubeNodeTest, public testing::WithParamInterface<std:
   [[nodiscard]] bool becomes(const std::string& source, const std::string& state) const {
     return waitUntil(kCeiling, [&] { return stateOf(source) == state; });
   }
-  /// A recovery goes on whatever is refused; kubelet is asked because a pod waits.
+  /// A recovery proceeds whatever is refused; kubelet is queried because a pod waits.
   void rescue() {
     E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("checkout-2")));
     ASSERT_TRUE(reaches("checkout-2", "ready")) << shop_->daemon->logText();
@@ -273,7 +273,7 @@ class WithoutOne : public Permissions {};
 TEST_P(WithoutOne, OnlyItsFeatureDegrades) {
   const auto removed = GetParam();
   const auto* const need = needOf(removed);
-  ASSERT_NE(need, nullptr) << removed << " is granted, and no test says what for";
+  ASSERT_NE(need, nullptr) << removed << " is granted, but no test needs it";
   const bool pods = removed == "list pods" || removed == "watch pods";
   const bool ofKubelet = removed == "get nodes/pods";
   EXPECT_TRUE(becomes("apiserver", pods ? "failing" : "up")) << shown();
@@ -298,7 +298,7 @@ TEST_P(WithoutOne, OnlyItsFeatureDegrades) {
   const bool namespaces = removed == "list namespaces" || removed == "watch namespaces";
   EXPECT_TRUE(partBecomes("namespaces", namespaces ? "failing" : "up")) << shop_->daemon->logText();
   for (const std::string resource : {"configmaps", "secrets"}) {
-    // Nobody knows the pod that names them.
+    // Without "list pods" no source knows the pod that names them.
     if (removed == "list pods") break;
     EXPECT_TRUE(asksFor("get " + resource)) << resource;
     if (removed == "get " + resource) {
@@ -320,7 +320,7 @@ TEST_P(WithoutOne, OnlyItsFeatureDegrades) {
   if (ofKubelet) {
     EXPECT_THAT(log, HasSubstr("nodes/pods"));
   }
-  // It heals by itself when the verb is granted.
+  // The daemon recovers by itself when the verb is granted.
   api_.grant(shipped());
   kubelet_.grant(shipped());
   EXPECT_TRUE(becomes("apiserver", "up")) << shown();
@@ -364,7 +364,7 @@ TEST_P(WithAll, EverythingThatIsGrantedIsAskedForAndNothingElse) {
   EXPECT_EQ(allAsked(), std::set<std::string>(granted.begin(), granted.end()));
   tell({{"kind", "permission"},
         {"permission", "all of them"},
-        {"feature", "nothing degrades, nothing else is asked for, nothing is granted in vain"},
+        {"feature", "nothing degrades, nothing else is requested, every grant is used"},
         {"seen", ""},
         {"failed", HasFailure()}});
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Kubernetes is told of a pod that waits: the built daemon beside an API server that takes Events, and
-// one that hangs.
+// What fallbackd reports to Kubernetes about a pod that waits: the built daemon with an API server that
+// accepts Events, and with one that hangs.
 #include "e2e_gtest.hpp"
 #include "kube/fake_api_server.hpp"
 #include "run_dir.hpp"
@@ -83,7 +83,7 @@ class PodEventsE2e : public testing::Test {
   [[nodiscard]] bool told(const std::string& pod, const std::vector<std::string>& wanted) {
     return waitUntil(kCeiling, [&] { return reasonsOf(pod) == wanted; });
   }
-  /// From the beginning of the wait until it served, as the daemon measured it.
+  /// From the beginning of the wait until the fallback served, as measured by the daemon.
   [[nodiscard]] double millisUntilReady(const std::string& pod) const {
     const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
     if (!answer) return -1;
@@ -146,7 +146,7 @@ TEST_F(PodEventsE2e, SayWhyAPodWaitsThatItIsServedAndHandedBack) {
   EXPECT_THAT(api_.violations(), IsEmpty());
 }
 
-/// The API server is often away when registries are.
+/// The API server is often down when registries are.
 TEST_F(PodEventsE2e, AnApiServerThatHangsCostsARecoveryNothing) {
   ASSERT_NO_FATAL_FAILURE(open());
   Pod pod;
@@ -162,14 +162,14 @@ TEST_F(PodEventsE2e, AnApiServerThatHangsCostsARecoveryNothing) {
     Pod one;
     ASSERT_NO_FATAL_FAILURE(recover(name, one));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return api_.requests().size() > requests; })) << "one hangs now";
-    // A request hangs for 10 s. A recovery that waited for it would take as long.
+    // A request hangs for 10 s. A recovery that waited for it would take that long.
     const auto millis = millisUntilReady(name);
     RecordProperty(name + " ready after ms, API server hanging", std::to_string(millis));
     EXPECT_GT(millis, 0) << name;
     EXPECT_LT(millis, 5000) << name;
     EXPECT_THAT(reasonsOf(name), IsEmpty());
   }
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return state() == "failing"; })) << "it shows";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return state() == "failing"; })) << "status shows it";
   EXPECT_THAT(shop_->daemon->logText(), HasSubstr("Events cannot be written; recoveries go on"));
   const auto ready = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/readyz");
   ASSERT_TRUE(ready);
@@ -181,7 +181,7 @@ TEST_F(PodEventsE2e, AnApiServerThatHangsCostsARecoveryNothing) {
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return state() == "up"; }));
   const auto log = shop_->daemon->logText();
   constexpr std::string_view kLine = "Events cannot be written";
-  EXPECT_EQ(log.find(kLine), log.rfind(kLine)) << "said once";
+  EXPECT_EQ(log.find(kLine), log.rfind(kLine)) << "logged once";
   EXPECT_THAT(api_.violations(), IsEmpty());
 }
 
@@ -208,7 +208,7 @@ TEST_F(PodEventsE2e, WithoutTheRightToWriteThemEverythingElseGoesOn) {
                  .env = {},
                  .output = {}}));
   EXPECT_THAT(status, HasSubstr("Events of Kubernetes: failing since"));
-  EXPECT_EQ(api_.eventRequests().size(), 1U) << "not asked again and again";
+  EXPECT_EQ(api_.eventRequests().size(), 1U) << "it does not retry again and again";
 }
 
 }  // namespace

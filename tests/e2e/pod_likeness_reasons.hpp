@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a fallback that takes everything from its pod differs from the pod's container, and why; and which pods
-// it refuses. Closed lists: pod_likeness_test fails for what is not listed, scripts/report knows for an entry
-// that nothing needs.
+// How a fallback that takes everything from its pod differs from the pod's container, and why; and the pods
+// that it refuses. Closed lists: pod_likeness_test fails for what is not listed, scripts/report knows for an
+// unused entry.
 #pragma once
 
 #include "likeness_reasons.hpp"
@@ -63,10 +63,10 @@ inline constexpr PodReason kPodReasons[] = {
       "nobody reads the last words of a fallback: its log has them"}},
 };
 
-/// Pods whose variables only the API knows: readVariablesIn lists their namespace.
+/// Pods with variables that only the API knows: readVariablesIn lists their namespace.
 inline constexpr const char* kReadVariables[] = {"05-workflow-step.json", "18-env-from.json"};
 
-/// What explain says of a pod that is refused, and why that is right.
+/// What explain reports about a refused pod, and why that is right.
 struct Refusal {
   const char* pod;
   const char* says;
@@ -89,7 +89,7 @@ inline constexpr Refusal kRefusals[] = {
      "the node's operator decides"},
 };
 
-/// Of a pod's own list first, then of the list for every fallback. nullptr: there is none.
+/// Looks in the pod's own list first, then in the list for every fallback. nullptr: there is none.
 inline const Reason* reasonFor(const std::string& pod, const std::string& row, const std::string& container,
                                const std::string& fallback) {
   const auto fits = [&](const Reason& one) {

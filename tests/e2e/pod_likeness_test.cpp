@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods as clusters have them (tests/unit/kube/pods, tests/e2e/pods). For each, the same pod twice: its
-// container, made from its specification by the tests' own rules of kubelet (tests/support/kubelet/rules.hpp)
-// and run by runc from an image with that configuration, beside its fallback, which the daemon starts from
-// the API server's description, with nothing configured but the annotation and an attestation made with `sign
-// --image-config`. Each difference has its reason in pod_likeness_reasons.hpp, and so has each refusal.
-// KNOWS_JSON names a folder for the tables of scripts/report knows.
+// Pods like those in clusters (tests/unit/kube/pods, tests/e2e/pods). Each pod is started twice. Its
+// container is made from its specification by the tests' own rules of kubelet
+// (tests/support/kubelet/rules.hpp), and runc runs it from an image with that configuration. Its fallback is
+// started by the daemon from the API server's description; only the annotation and an attestation made with
+// `sign --image-config` are configured. Each difference has its reason in pod_likeness_reasons.hpp, and so
+// has each refusal. KNOWS_JSON names a folder for the tables of scripts/report knows.
 #include "base/base64.hpp"
 #include "base/strings.hpp"
 #include "cgroups.hpp"
@@ -49,7 +49,7 @@ void replaceIn(std::string& text, const std::string& what, const std::string& wi
     text.replace(at, what.size(), with);
 }
 
-/// What the cluster has beside the pods, made up for all of them together.
+/// The objects of the cluster besides the pods, invented for all of them together.
 Surroundings cluster() {
   Surroundings around;
   around.configMaps = {{"gateway", {{"gateway.yaml", "listen: 8443"}}},
@@ -78,7 +78,7 @@ Texts textsOf(const json::object& object) {
   return texts;
 }
 
-/// What the fixture says of the cluster.
+/// What the fixture states about the cluster.
 void addFacts(const json::object& fixture, Surroundings& around) {
   const auto* const facts = childOf(fixture, "facts");
   if (facts == nullptr) return;
@@ -114,7 +114,8 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     return const_cast<json::object&>(*containerNamed(pod_, container_));
   }
 
-  /// To this node and its registry, which is down; without what this machine's kernel lacks.
+  /// Moves the pod to this node and its registry, which is down; removes what this machine's kernel does not
+  /// have.
   void adapt() {
     auto& spec = pod_.at("spec").as_object();
     spec["nodeName"] = nodeName();
@@ -138,7 +139,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
         left_ += "its own seccomp profile (the default instead); ";
       }
     }
-    // Never a path of the machine.
+    // A host path never names a folder of the machine.
     if (auto* const volumes = spec.if_contains("volumes")) {
       for (auto& volume : volumes->as_array()) {
         auto* const host = volume.as_object().if_contains("hostPath");
@@ -153,7 +154,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     annotations.as_object()["fallbackd.io/binary." + container_] = container_ + "@" + version_;
   }
 
-  /// The image, and an attestation of what its configuration says.
+  /// Creates the image, and an attestation of its configuration.
   void makeImage() {
     const auto config = fixture_.contains("image") ? fixture_.at("image").as_object() : json::object();
     const auto list = [&](const char* key) {
@@ -175,7 +176,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     }
     if (!program.starts_with('/')) program = "/usr/local/bin/" + program;
     made_.files = {{program.substr(1), testProgram("pod-probe")}};
-    // A user with a group is in the image's /etc/passwd, as in images that are built without a distribution.
+    // A user with a group is in the image's /etc/passwd, as in images without a distribution.
     if (made_.user.find(':') != std::string::npos && !fixture_.contains("noPasswd")) {
       const auto file = folder_ / "passwd";
       std::ofstream(file) << "root:x:0:0:root:/root:/sbin/nologin\nshop:x:" << made_.user
@@ -195,7 +196,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     E2E_CHECK(shop_->node->importImage(archive, reference));
   }
 
-  /// As the API server has them; values of Secrets in base64.
+  /// Puts objects as the API server stores them; values of Secrets in base64.
   void putObjects(const std::string& space, const std::string& resource,
                   const std::map<std::string, Texts>& all) {
     const bool secret = resource == "secrets";
@@ -214,7 +215,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     }
   }
 
-  /// Only what the fixture itself says beyond the annotation.
+  /// Configures only what the fixture itself needs beyond the annotation.
   void configure() {
     const auto* const configured = childOf(fixture_, "configured");
     const auto space = textOf(pod_.at("metadata").as_object(), "namespace");
@@ -244,7 +245,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     }
   }
 
-  /// The primary group is repeated among the others by containerd, which grants nothing.
+  /// containerd repeats the primary group among the others, which grants nothing.
   static void dropPrimaryGroup(Rows& rows) {
     const auto primary = rows["Gid"].substr(0, rows["Gid"].find(' '));
     std::set<std::string> groups;
@@ -254,7 +255,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     rows["Groups"] = join(std::vector(groups.begin(), groups.end()), " ");
   }
 
-  /// What an init container would have left: the program, where it lies in an emptyDir.
+  /// Puts the program where an init container would have left it, if it lies in an emptyDir.
   void copyProgram(const fs::path& podFolder) {
     const auto* const command = specified().if_contains("command");
     const auto* const mounts = specified().if_contains("volumeMounts");
@@ -275,7 +276,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
     }
   }
 
-  /// Init containers have ended and native sidecars run before the container's turn comes.
+  /// Before the container's turn comes, init containers have ended and native sidecars run.
   void startInitContainers() {
     const auto* const list = pod_.at("spec").as_object().if_contains("initContainers");
     if (list == nullptr) return;
@@ -383,7 +384,7 @@ class PodLikeness : public KubeNodeTest, public testing::WithParamInterface<std:
   Image made_;
   Pod running_;
   fs::path hostFolder_;
-  std::string left_;        // out, because this machine cannot have it
+  std::string left_;        // left out, because this machine cannot have it
   std::string configured_;  // beyond the annotation
   std::string refused_;
   json::array table_;
@@ -407,7 +408,7 @@ TEST_P(PodLikeness, TheFallbackIsTheContainerThatKubeletWouldRun) {
   });
   ASSERT_TRUE(decided) << explained() << shop_->daemon->logText();
   if (expected != nullptr) {
-    EXPECT_EQ(pid, 0) << "it was to be refused: " << expected->says;
+    EXPECT_EQ(pid, 0) << "it had to be refused: " << expected->says;
     refused_ = std::string(expected->says) + ": " + expected->why;
     return;
   }
@@ -417,7 +418,7 @@ TEST_P(PodLikeness, TheFallbackIsTheContainerThatKubeletWouldRun) {
   ASSERT_GT(pid, 0) << explained();
   ASSERT_NO_FATAL_FAILURE(addLimits(fallback, pid));
 
-  // The registry is back, and kubelet gets its way.
+  // The registry is back, and kubelet can start the container.
   ASSERT_NO_FATAL_FAILURE(import(made_, image_));
   E2E_TRY(auto wanted, containerOf(pod_, container_, made_.user, running_, around_));
   // The mounts of an isolated test are private.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The daemon with an API server and a kubelet that describe its pods: what it shows, and that recoveries do
-// not care whether anybody answers.
+// not depend on any answer.
 #include "kube_node.hpp"
 
 #include <gmock/gmock.h>

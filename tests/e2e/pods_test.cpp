@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods of every shape, on the real containerd: which of their containers gets a fallback, and when.
+// Pods of every shape, on the real containerd: which containers get a fallback, and when.
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
 #include "run_dir.hpp"
@@ -21,7 +21,7 @@ constexpr auto kCeiling = 30s;
 class Pods : public testing::Test {
  protected:
   void open(const ShopOptions& options = {}) { E2E_TRY(shop_, Shop::open(options)); }
-  /// An image on the node whose container runs `args`.
+  /// Imports an image whose container runs `args`.
   void import(const std::string& reference) const {
     const Image image{.reference = reference,
                       .files = {{"bin/checkout", testProgram("shop-httpd-1.8.3")}},
@@ -120,7 +120,7 @@ TEST_F(Pods, APodDeletedWhileItsRegistryIsSilentLeavesNothing) {
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("asking"));
   E2E_CHECK(shop_->kubelet->removePod(pod));
-  // Another pod of the same image shows when the verdict is there.
+  // A second pod of the same image shows when the verdict is there.
   E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
   ASSERT_TRUE(reaches("web-1", "ready"));
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "");
@@ -206,7 +206,7 @@ TEST_F(Pods, AWorkingMirrorMeansNoFailure) {
   E2E_CHECK(mirror.stop());
   E2E_CHECK(shop_->kubelet->removeImage(shop_->image()));
   E2E_TRY(const auto next, shop_->kubelet->startPod(checkoutPod("web-1")));
-  EXPECT_TRUE(serves(next, "role=fallback")) << "now both the mirror and the registry are gone";
+  EXPECT_TRUE(serves(next, "role=fallback")) << "now both the mirror and the registry are down";
 }
 
 TEST_F(Pods, AMissingPauseImageIsReported) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main job, end to end: real containerd, runc, CNI, registry, kernel; the built fallbackd.
+// The main task, end to end: real containerd, runc, CNI, registry, kernel; the built fallbackd.
 #include "base/strings.hpp"
 #include "content_of.hpp"
 #include "e2e_gtest.hpp"
@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than anything that works takes.
+// Longer than any successful step takes.
 constexpr auto kCeiling = 30s;
 
 std::string namespaceOf(pid_t pid, const std::string& kind) {
@@ -53,7 +53,7 @@ bool runs(pid_t pid) {
 class RecoveryE2e : public testing::Test {
  protected:
   void open(const ShopOptions& options = {}) { E2E_TRY(shop_, Shop::open(options)); }
-  /// A pod whose fallback answers.
+  /// Starts a pod and waits until its fallback answers.
   void recover(const std::string& name, Pod& pod) {
     E2E_TRY(pod, shop_->kubelet->startPod(checkoutPod(name)));
     E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));
@@ -79,7 +79,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   Pod pod;
   recover("web-0", pod);
 
-  // Where a container of the pod would run, and nowhere else.
+  // It runs where a container of the pod would run, and nowhere else.
   const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
   ASSERT_TRUE(runs(pid));
   for (const char* kind : {"net", "ipc", "uts"}) {
@@ -100,7 +100,7 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   EXPECT_EQ(statusLine(pid, "Seccomp"), "2");
   EXPECT_THAT(contentOf(pod.logDirectory / "checkout-fallback" / "0.log"), HasSubstr(" stdout F "));
 
-  // From outside: metrics by phase and cause, status for people.
+  // From outside: metrics by phase and cause, and status for people.
   EXPECT_EQ(metric("fallbackd_recovery_seconds_count", "checkout"), 1);
   for (const char* phase : {"detect", "verify", "health_check", "exec", "ready"}) {
     EXPECT_EQ(metric("fallbackd_recovery_phase_seconds_count", "phase=\"" + std::string(phase) + "\""), 1)
@@ -141,7 +141,7 @@ TEST_F(RecoveryE2e, AReloadDuringTheStopDoesNotEndIt) {
   open();
   E2E_TRY(const auto process, sys::openPidFd(Stage::run, shop_->daemon->pid()));
   std::jthread reloads([&](const std::stop_token& over) {
-    // Not before: as many reloads as it is asked for come before the stop.
+    // Not before: only the requested number of reloads may come before the stop.
     const bool stops = waitUntil(kCeiling, [&] {
       return over.stop_requested() ||
              shop_->daemon->logText().find("fallbackd is stopping") != std::string::npos;
@@ -182,7 +182,7 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
   options.installBinary = false;
   open(options);
   const std::string name = "checkout-v1.8.3";
-  // Prepared elsewhere: a daemon that found the good binary before it was spoilt would keep that one.
+  // Prepared elsewhere: a daemon that found the good binary before its corruption would keep that one.
   const auto prepared = makeRunDir("prepared");
   const auto binaryFile = prepared / name;
   const auto attestation = prepared / (name + ".sigstore.json");
@@ -198,7 +198,7 @@ TEST_F(RecoveryE2e, ARefusedBinaryIsNotExecuted) {
     fs::copy_file(program, binaryFile, fs::copy_options::overwrite_existing);
     E2E_TRY(const auto ignored, signTo(program, key, version));
   };
-  // The attestation last: until then it is missing, which is refused as well.
+  // The attestation comes last: until then it is missing, which is also refused.
   const auto publish = [&] {
     const auto cache = shop_->signer.cacheDir();
     fs::remove(cache / attestation.filename());
@@ -268,7 +268,7 @@ TEST_F(RecoveryE2e, ABinaryThatComesLaterIsResidentBeforeItIsNeeded) {
   EXPECT_EQ(admitted(), 0);
   E2E_CHECK(shop_->signer.install(testProgram("shop-httpd-1.8.3"), "checkout", "1.8.3"));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return admitted() == 1; })) << shop_->daemon->logText();
-  // An upgrade that was interrupted halfway: the copy that was admitted keeps serving.
+  // An upgrade that was interrupted halfway: the admitted copy remains in use.
   std::ofstream(shop_->signer.cacheDir() / "checkout-v1.8.3", std::ios::trunc) << "half";
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("fallbackd_admissions_total", "not_elf") >= 1; }))
       << shop_->daemon->logText();
@@ -283,7 +283,7 @@ TEST_F(RecoveryE2e, AResidentBinaryIsNeitherReadNorHashedAgain) {
   const auto hashed = metric("fallbackd_cache_hashed_bytes_total");
   EXPECT_GT(hashed, 0);
   EXPECT_GT(metric("fallbackd_cache_resident_bytes"), 0);
-  // Evidence from the kernel: fanotify reports every open and read there.
+  // Evidence from the kernel: inotify reports every read there.
   const sys::UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   const auto& cacheDir = shop_->signer.cacheDir();
   ASSERT_GE(::inotify_add_watch(watch.get(), cacheDir.c_str(), IN_ACCESS | IN_ONLYDIR), 0);
@@ -335,7 +335,7 @@ TEST_F(RecoveryE2e, ACrashedDaemonLeavesTheFallbackAndTheNextOneAdoptsIt) {
   EXPECT_TRUE(runs(pid));
   EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), pid);
 
-  // It is handed back like any other.
+  // It is handed back like any other fallback.
   E2E_CHECK(shop_->registry.start());
   E2E_TRY(const auto reference,
           shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));

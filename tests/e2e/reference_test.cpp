@@ -26,7 +26,7 @@ bool takes(Kubelet& kubelet, const std::string& reference) {
   return outcome.ok() || outcome.text.find("failed to parse image reference") == std::string::npos;
 }
 
-/// Parameter: the containerd, "installed" or the suite from which scripts/fetch-suites took it.
+/// Parameter: the containerd, "installed" or the suite that scripts/fetch-suites took it from.
 class Reference : public testing::TestWithParam<std::string> {
  protected:
   void open();
@@ -48,7 +48,7 @@ TEST_P(Reference, ContainerdAcceptsAndRefusesTheSame) {
   ASSERT_NO_FATAL_FAILURE(open());
   if (IsSkipped()) return;
   Kubelet kubelet(*node_);
-  // Accepted by later versions; 1.6 refuses it during the pull.
+  // Accepted by later versions; 1.6 refuses them during the pull.
   const std::set<std::string> notYetIn16{"REGISTRY/a", "[::1]:1/a", "[::1]/a"};
   const bool is16 = node_->version().starts_with("1.6.");
   const std::string digest = "sha256:" + std::string(64, 'a');

@@ -123,7 +123,7 @@ class ContainerdUnderTest final : public ContractNode {
       must(kubelet_->waitForContainer(id, 20s));
       return;
     }
-    // As pid 1 it would not even notice a SIGTERM that comes before its handler is there.
+    // As pid 1 it would ignore a SIGTERM that arrives before its handler is set.
     must(httpGetOk(server->second, 8080, "/"));
     must(kubelet_->stopContainer(id));
   }

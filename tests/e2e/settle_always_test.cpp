@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// imagePullPolicy Always: after a stand-in kubelet pulls again, unless its back-off from failed pulls still
-// runs. With kubelet's own times.
+// imagePullPolicy Always: after a stand-in kubelet pulls again, unless its back-off from failed pulls is
+// still active. With kubelet's real times.
 #include "http.hpp"
 #include "settle_fixture.hpp"
 #include "wait.hpp"
@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 class SettleAlways : public SettleNode {
  protected:
-  /// From the moment in which the pod was not Ready any more until it was again; empty: it always was.
+  /// Measures from the moment when the pod was no longer Ready until it was again; empty: it always was.
   void follow() {
     kubelet_->subscribe([this](const model::PodStatus& pod) {
       const std::lock_guard lock(mutex_);

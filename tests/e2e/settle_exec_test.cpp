@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands that kubelet executes in a container, where a stand-in has the fallback's binary: probes and the
+// Commands that kubelet executes in a container, when a stand-in has the fallback's binary: probes and the
 // preStop hook.
 #include "http.hpp"
 #include "settle_fixture.hpp"
@@ -20,7 +20,7 @@ using model::Probe;
 constexpr const char* kProgram = "/bin/shop";
 constexpr const char* kWithProgram = "fallbackd.io/checkout:1.8.3.exec-";
 constexpr std::uint16_t kHooksPort = 8081;
-// Within it a stop counts as a rejection.
+// A stop within this time counts as a rejection.
 constexpr auto kAdoptionLimit = 5s;
 
 class SettleExecBase : public SettleNode {
@@ -89,7 +89,7 @@ TEST_F(SettleExecBase, AFailedLivenessProbeRestartsTheFallback) {
 TEST_F(SettleExecBase, AHookRunsWhileTheFallbackServesAndIsBoundedByTheGrace) {
   ASSERT_NO_FATAL_FAILURE(open(0ms, workload(), {"--drain=1"}));
   auto pod = podOf("web-0");
-  // One that does not end: it serves on another port of the pod.
+  // A hook that does not end: it serves on a different port of the pod.
   pod.containers[0].preStop = {kProgram, "--port=" + std::to_string(kHooksPort), "--role=preStop"};
   pod.grace = kAdoptionLimit + 1s;
   kubelet_->add(pod);
@@ -101,7 +101,7 @@ TEST_F(SettleExecBase, AHookRunsWhileTheFallbackServesAndIsBoundedByTheGrace) {
   };
   kubelet_->remove("web-0");
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return answers(kHooksPort, "preStop"); })) << said();
-  EXPECT_TRUE(answers(Shop::kPort, "fallback")) << "its end comes after the hook";
+  EXPECT_TRUE(answers(Shop::kPort, "fallback")) << "it ends after the hook";
   ASSERT_TRUE(kubelet_->waitUntilGone("web-0", kCeiling));
   EXPECT_EQ(kubelet_->events().of("web-0", "FailedPreStopHook").size(), 1U);
   EXPECT_FALSE(answers(kHooksPort, "preStop"));
@@ -109,7 +109,7 @@ TEST_F(SettleExecBase, AHookRunsWhileTheFallbackServesAndIsBoundedByTheGrace) {
   const auto stopping = kubelet_->events().of("web-0", "StoppingSandbox");
   ASSERT_EQ(killing.size(), 1U);
   ASSERT_EQ(stopping.size(), 1U);
-  // The hook's time, and the fallback's second.
+  // The hook's time, and one second of the fallback.
   EXPECT_GE(stopping[0].at - killing[0].at, pod.grace + 500ms) << said();
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node whose kubelet keeps kubelet's rules (tests/support/kubelet), with a Service that follows the
+// A node with a kubelet that follows kubelet's rules (tests/support/kubelet), and a Service that follows the
 // readiness of its pods. Every fallback gets a stand-in.
 #pragma once
 
@@ -31,8 +31,8 @@ class SettleNode : public testing::Test {
   static constexpr std::chrono::seconds kCeiling{30};
   static constexpr const char* kStandIn = "fallbackd.io/checkout:1.8.3";
 
-  /// `extra`: more lines of the workload. `args`: of the fallback and of the container. `scale`: of
-  /// kubelet's times.
+  /// `extra`: more lines of the workload. `args`: for the fallback and the container. `scale`: for kubelet's
+  /// times.
   void open(std::chrono::milliseconds lag, const std::string& extra = "", std::vector<std::string> args = {},
             double scale = 0.2) {
     kubelet_.reset();
@@ -49,7 +49,7 @@ class SettleNode : public testing::Test {
     kubeletOptions_.times = model::Times().scaled(scale);
     startKubelet();
   }
-  /// For the second time: kubelet after a restart, which knows of no pod yet.
+  /// When called a second time: kubelet after a restart, which does not know any pod yet.
   void startKubelet() {
     kubelet_.reset();
     kubelet_ = std::make_unique<model::KubeletModel>(*shop_->kubelet, kubeletOptions_);
@@ -69,7 +69,7 @@ class SettleNode : public testing::Test {
     pod.containers.resize(1);
     pod.containers[0].spec = shop_->containerSpec();
     pod.containers[0].pull = pull;
-    // A loaded node may keep the answer for some seconds; that says nothing about the pod.
+    // On a loaded node the answer may take some seconds; the pod is still healthy.
     pod.containers[0].readiness = model::Probe{.kind = model::Probe::Kind::http,
                                                .port = Shop::kPort,
                                                .path = "/healthz",
@@ -97,13 +97,13 @@ class SettleNode : public testing::Test {
     const auto status = kubelet_->status(name);
     return name + ": " + (status ? status->text() : "no status") + "\n" + shop_->daemon->logText();
   }
-  /// So many stand-ins of this daemon came to this: "started", "rejected".
+  /// How many stand-ins of this daemon had this result: "started", "rejected".
   [[nodiscard]] double standIns(const std::string& result) const {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? sumOf(*metrics, "fallbackd_stand_ins_total", "result=\"" + result + "\"") : -1;
   }
-  /// Once no pod is left: a line for each stand-in, image of one or link that stays. What a daemon that died
-  /// could not remove, the next one does when it starts.
+  /// Once no pod is left: a line for each remaining stand-in, stand-in's image or link. What a daemon that
+  /// died could not remove, the next one removes when it starts.
   [[nodiscard]] std::string leftovers() const {
     std::string left;
     waitUntil(kCeiling, [&] {
@@ -122,14 +122,14 @@ class SettleNode : public testing::Test {
     });
     return left;
   }
-  /// Of a pod that has just gone the image stays for up to a minute and a half; the next daemon does not
-  /// wait.
+  /// The image of a pod that has just gone stays for up to a minute and a half; the next daemon removes it at
+  /// once.
   void expectNothingLeft() {
     shop_->daemon->kill();
     E2E_CHECK(shop_->daemon->restart());
     EXPECT_EQ(leftovers(), "") << shop_->daemon->logText();
   }
-  /// The registry is back.
+  /// Starts the registry again.
   void bringImage() {
     E2E_CHECK(shop_->registry.start());
     E2E_CHECK(shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));

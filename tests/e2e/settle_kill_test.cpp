@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// kill -9 of the daemon at random moments of a settled pod's life, under kubelet's rules on the real
+// Kills the daemon with SIGKILL at random moments of a settled pod's life, under kubelet's rules on the real
 // containerd: trigger, launch, stand-in, adoption, a fallback's crash, the image's return and the hand-back,
-// a drain, a deletion. Nothing is doubled, nothing is left. SETTLE_KILLS and SETTLE_SEED make it long and the
-// same again (scripts/report settle).
+// a drain, a deletion. Nothing is doubled, nothing is left. SETTLE_KILLS sets the length, SETTLE_SEED repeats
+// a run (scripts/report settle).
 #include "content_of.hpp"
 #include "no_doubles.hpp"
 #include "settle_fixture.hpp"
@@ -28,7 +28,7 @@ namespace {
 using namespace std::chrono_literals;
 using model::PodStatus;
 
-// How long after its beginning a part of a life is at most when the daemon dies: longer than the part takes.
+// The daemon dies at most this long after the beginning of a part of a life: longer than the part takes.
 constexpr auto kLaunching = 800ms;
 constexpr auto kCrashing = 300ms;
 constexpr auto kReturning = 2500ms;
@@ -36,9 +36,9 @@ constexpr auto kDraining = 1500ms;
 constexpr auto kDeleting = 400ms;
 constexpr auto kAbsent = 200ms;  // until the next daemon starts, at most
 constexpr auto kGrace = 3s;
-// A stand-in's fallback may end while no daemon runs; the next one has to start and to find out.
+// A stand-in's fallback may end while no daemon runs; the next daemon has to start and to notice that.
 constexpr auto kAlone = 10s;
-// A stand-in may start while kubelet creates the real container, and then goes at once, or with the next
+// A stand-in may start while kubelet creates the real container, and is then removed at once, or by the next
 // daemon.
 constexpr auto kBeside = 10s;
 constexpr const char* kCutOff = "failed to create shim task: context canceled";
@@ -50,19 +50,19 @@ class SettleKill : public SettleNode {
     ASSERT_NO_FATAL_FAILURE(open(0ms, "  restart: {initialDelay: 50ms}\n", {"--drain=1"}, 0.1));
     ASSERT_NO_FATAL_FAILURE(bringImage());
     ASSERT_NO_FATAL_FAILURE(outage());
-    // What the first pod of a node leaves for good: the parents of its cgroup.
+    // What the first pod of a node leaves permanently: the parents of its cgroup.
     ASSERT_NO_FATAL_FAILURE(settled("first"));
     kubelet_->remove("first", kGrace);
     ASSERT_TRUE(kubelet_->waitUntilGone("first", kCeiling));
   }
 
   bool happens(double share) { return std::bernoulli_distribution(share)(random_); }
-  /// Any moment is fine: the test tries them all.
+  /// The test tries all moments, so any of them is fine.
   void passUpTo(std::chrono::microseconds most) {
     std::this_thread::sleep_for(
         std::chrono::microseconds(std::uniform_int_distribution<std::int64_t>(0, most.count())(random_)));
   }
-  /// The daemon dies within this time from now, and another one starts soon after.
+  /// Kills the daemon within this time from now, and starts a new one soon after.
   void kill(const std::string& during, std::chrono::microseconds within) {
     passUpTo(within);
     shop_->daemon->kill();
@@ -118,7 +118,7 @@ class SettleKill : public SettleNode {
     ASSERT_NO_FATAL_FAILURE(outage());
   }
 
-  /// Of a daemon without pods, whose first look is over.
+  /// The traces of a daemon without pods that has finished its first look.
   Traces restedTraces() {
     shop_->daemon->kill();
     EXPECT_TRUE(shop_->daemon->restart());
@@ -131,8 +131,8 @@ class SettleKill : public SettleNode {
     return now;
   }
 
-  /// Shims of removed pods that containerd 2.1 leaves for good: one for each start of a stand-in that the
-  /// daemon's death cut off (docs/containerd.md). Any other is a leak.
+  /// Shims of removed pods that containerd 2.1 leaves permanently: one for each start of a stand-in that the
+  /// daemon's death cut off (docs/containerd.md). Any other shim is a leak.
   std::size_t takeContainerdsShims(Traces& traces) {
     const auto cutOff = test::timesIn(test::contentOf(shop_->node->log()), kCutOff);
     const auto shims = traces.find("processes: containerd-shim");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What scripts/report settle tells its programs by their environment, and the parts of its result that they
-// leave behind.
+// What scripts/report settle passes to its programs by their environment, and the parts of its result that
+// they leave behind.
 #pragma once
 
 #include <cstdlib>
@@ -14,7 +14,7 @@ namespace fallbackd::e2e {
 
 /// Empty: the report did not set it, or there is no report.
 inline std::string given(const char* name) {
-  const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets it
   return text == nullptr ? "" : text;
 }
 
@@ -24,7 +24,7 @@ Number numberOr(const char* name, Number otherwise) {
   return text.empty() ? otherwise : static_cast<Number>(std::strtoul(text.c_str(), nullptr, 10));
 }
 
-/// One file for each part and version of containerd. Without a report it does nothing.
+/// Writes one file for each part and version of containerd. Does nothing without a report.
 inline void writePart(const std::string& name, boost::json::object part) {
   const auto folder = given("SETTLE_JSON");
   if (folder.empty()) return;

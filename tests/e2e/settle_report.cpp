@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For scripts/report settle: how long it takes until a pod is served, adopted, Ready and routed to, with
-// kubelet's own times; and which requests are lost at hand-backs.
+// For scripts/report settle: the time until a pod is served, adopted, Ready and routed to, with kubelet's
+// real times; and the requests that hand-backs lose.
 #include "hand_over_fleet.hpp"
 #include "http.hpp"
 #include "settle_fixture.hpp"
@@ -45,7 +45,7 @@ void write(const std::string& name, json::object part) {
   writePart(name, std::move(part));
 }
 
-/// All times since the sandbox's start, the first that fallbackd knows of a pod.
+/// All times since the sandbox's start, which is the first that fallbackd knows of a pod.
 class SettlePhases : public SettleNode {
  protected:
   void follow() {
@@ -54,8 +54,8 @@ class SettlePhases : public SettleNode {
       if (pod.ready) ready_.try_emplace(pod.name, Wall::now());
     });
   }
-  /// The recoveries of these pods, once each has its stand-in: a busy daemon learns after kubelet that it
-  /// runs.
+  /// The recoveries of these pods, once each has its stand-in: a busy daemon may notice later than kubelet
+  /// that it runs.
   std::optional<std::vector<json::object>> settledRecoveries(const std::vector<std::string>& pods) {
     std::vector<json::object> found;
     const bool all = waitUntil(kCeiling, [&] {
@@ -74,7 +74,7 @@ class SettlePhases : public SettleNode {
     if (!all) return std::nullopt;
     return found;
   }
-  /// Since when a client of the Service reaches the pod.
+  /// The time since when a client of the Service reaches the pod.
   [[nodiscard]] std::optional<Wall::time_point> routed(const std::string& pod) const {
     const auto status = kubelet_->status(pod);
     const auto at = status ? router_->reached(status->ip) : std::nullopt;
@@ -99,7 +99,7 @@ class SettlePhases : public SettleNode {
       const auto reached = routed(pod);
       ASSERT_TRUE(reached) << pod;
       note("6 routed", sinceStart(*reached));
-      const std::lock_guard lock(mutex_);  // after all questions to kubelet, whose threads take it, too
+      const std::lock_guard lock(mutex_);  // after all queries to kubelet, whose threads also take it
       note("5 Ready", sinceStart(ready_.at(pod)));
     }
   }
@@ -135,7 +135,7 @@ TEST_F(SettlePhases, AreMeasured) {
   finish("phases-one", std::to_string(pods) + " one after the other");
   const int atOnce = numberOr("SETTLE_AT_ONCE", 110);
   if (atOnce == 0) return;
-  // A Service picks its endpoints in turn: clients meet each new one within a second or two.
+  // A Service picks its endpoints in turn: clients reach each new one within a second or two.
   constexpr unsigned kClientsPerSecond = 50;
   RequestLoad clients(router_->port(), kClientsPerSecond);
   std::vector<std::string> names;
@@ -152,7 +152,7 @@ TEST_F(SettlePhases, AreMeasured) {
   finish("phases-many", std::to_string(atOnce) + " at once");
 }
 
-/// The figures of Services that differ in nothing.
+/// The figures of equal Services.
 struct HandBacks {
   LostRequests lost;
   void add(const LostRequests& one) {

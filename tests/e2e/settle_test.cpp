@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes sees the rescued pod: Running, Ready and routed, ended with grace, and with the codes of the
-// fallback.
+// Kubernetes sees the rescued pod: Running, Ready and routed, ended with grace, and with the fallback's exit
+// codes.
 #include "content_of.hpp"
 #include "http.hpp"
 #include "no_doubles.hpp"
@@ -42,7 +42,7 @@ TEST_F(Settle, ADeletedPodDrainsForFiveSeconds) {
   for (const char* const name : {"web-0", "web-1"}) ASSERT_NO_FATAL_FAILURE(settled(name));
   ASSERT_TRUE(router_->waitForEndpoints(2, kCeiling));
   RequestLoad load(router_->port(), kPerSecond);
-  // A stop within the stand-in's first 5 s would be taken for a rejection.
+  // A stop within the stand-in's first 5 s would count as a rejection.
   ASSERT_TRUE(load.waitForAnswers(6 * kPerSecond, "fallback", kCeiling));
   kubelet_->remove("web-0");
   ASSERT_TRUE(kubelet_->waitUntilGone("web-0", kCeiling));
@@ -55,7 +55,7 @@ TEST_F(Settle, ADeletedPodDrainsForFiveSeconds) {
   EXPECT_GE(stopping[0].at - killing[0].at, 4s) << "it drained";
 }
 
-/// The runtime ends the stand-in like any program that does not heed SIGTERM, and the fallback with the pod.
+/// The runtime ends the stand-in like any program that ignores SIGTERM, and the fallback with the pod.
 TEST_F(Settle, WithoutADaemonAPodEndsAtTheEndOfItsGrace) {
   ASSERT_NO_FATAL_FAILURE(open(0ms));
   ASSERT_NO_FATAL_FAILURE(settled("web-0"));
@@ -73,7 +73,7 @@ TEST_F(Settle, WithoutADaemonAPodEndsAtTheEndOfItsGrace) {
   ASSERT_NO_FATAL_FAILURE(expectNothingLeft());
 }
 
-/// Its stand-in has made way, and kubelet is about to make the real container.
+/// Its stand-in has made way, and kubelet is about to create the real container.
 TEST_F(Settle, APodThatIsDeletedDuringItsHandBackLeavesNothing) {
   ASSERT_NO_FATAL_FAILURE(open(0ms, "", {}, 1));
   ASSERT_NO_FATAL_FAILURE(settled("web-0"));
@@ -160,7 +160,7 @@ TEST_F(Ends, AKillForMemoryIsShownAsSuch) {
   EXPECT_FALSE(httpGet(kubelet_->status("web-0")->ip, Shop::kPort, "/eat", 20s));
   const auto killed = endOf(1);
   EXPECT_EQ(killed.exitCode, 128 + SIGKILL);
-  // containerd may learn of the kill after it has learnt of the end.
+  // containerd may learn of the kill after it has learned of the end.
   EXPECT_TRUE(kubelet_->waitFor(
       "web-0",
       [](const PodStatus& pod) {
@@ -171,7 +171,7 @@ TEST_F(Ends, AKillForMemoryIsShownAsSuch) {
       << kubelet_->status("web-0")->containers[0].last.value_or(model::ContainerState()).reason;
 }
 
-/// What a collector reads that follows the link in /var/log/containers.
+/// What a collector reads through the link in /var/log/containers.
 class SettleLogs : public SettleNode {
  protected:
   void open() {
@@ -179,7 +179,7 @@ class SettleLogs : public SettleNode {
     ASSERT_NO_FATAL_FAILURE(settled("web-0"));
     const auto id = kubelet_->status("web-0")->containers[0].containerId;
     const auto link = kubelet_->logLinks() / ("web-0_shop_checkout-" + id + ".log");
-    // kubelet may have looked before the stand-in was known to have started.
+    // kubelet may have looked before the daemon knew that the stand-in had started.
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return fs::is_symlink(link); })) << link;
     log_ = fs::read_symlink(link);
   }
@@ -187,7 +187,7 @@ class SettleLogs : public SettleNode {
     const auto answer = httpGet(kubelet_->status("web-0")->ip, Shop::kPort, path);
     ASSERT_TRUE(answer) << answer.error().message();
   }
-  /// How often the log says so, rotated files included.
+  /// How often the log has the line, in all rotated files.
   std::size_t lines(const std::string& path) const {
     std::size_t count = 0;
     for (const auto& entry : fs::directory_iterator(log_.parent_path())) {
@@ -195,7 +195,7 @@ class SettleLogs : public SettleNode {
     }
     return count;
   }
-  /// The daemon has taken over an earlier one's stand-in.
+  /// Whether the daemon has taken over an earlier daemon's stand-in.
   bool adopted() const { return standIns("adopted") == 1; }
   fs::path log_;
 };

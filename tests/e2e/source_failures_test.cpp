@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each way in which a source of pods can fail, for the built daemon: what degrades, where it is seen, that
-// recoveries go on, and that it heals by itself. KNOWS_JSON names a folder for the table of scripts/report
-// knows.
+// Each way in which a source of pods can fail, for the built daemon: what degrades, where that is visible,
+// that recoveries continue, and that it heals by itself. KNOWS_JSON names a folder for the table of
+// scripts/report knows.
 #include "kube_node.hpp"
 #include "pod_json.hpp"
 
@@ -23,7 +23,7 @@ using kube_test::podJson;
 using kube_test::Trouble;
 using testing::HasSubstr;
 
-/// What goes wrong, and the word that status and log have for it.
+/// What goes wrong, and the word for it in status and log.
 struct Failure {
   const char* name;
   Trouble trouble;
@@ -35,14 +35,14 @@ const Failure kFailures[] = {
     {"too many requests (429)", {Fault::status, 429, "1"}, "429"},
     {"server error (500)", {Fault::status, 500}, "500"},
     {"conflict (409)", {Fault::status, 409}, "409"},
-    {"half-open: accepts and says nothing", {Fault::silent_accept}, ""},
-    {"half-open: reads and says nothing", {Fault::silent_answer}, ""},
+    {"half-open: accepts and stays silent", {Fault::silent_accept}, ""},
+    {"half-open: reads and stays silent", {Fault::silent_answer}, ""},
     {"slow: half of an answer", {Fault::silent_body}, ""},
     {"cut before the answer", {Fault::cut_before_answer}, ""},
     {"cut within the answer", {Fault::cut_body}, ""},
     {"garbage instead of HTTP", {Fault::not_http}, ""},
     {"garbage instead of JSON", {Fault::not_json}, ""},
-    {"an answer without end", {Fault::endless_body}, ""},
+    {"an endless answer", {Fault::endless_body}, ""},
     {"a redirect", {Fault::redirect}, "302"},
 };
 
@@ -68,7 +68,7 @@ class SourceFailures : public KubeNodeTest {
     const auto metrics = shop_->daemon->metrics();
     return metrics ? metrics->at("fallbackd_pod_source_up{source=\"" + source + "\"}") : -1;
   }
-  /// A pod whose workload is in the configuration: it needs no source, and makes the daemon ask kubelet.
+  /// A pod with a workload in the configuration: it needs no source, and makes the daemon query kubelet.
   void rescue() {
     const auto name = "checkout-" + std::to_string(++pods_);
     E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod(name)));
@@ -98,7 +98,7 @@ class SourceFailures : public KubeNodeTest {
     if (source != "kubelet") {
       ASSERT_NO_FATAL_FAILURE(rescue());
     }
-    EXPECT_GE(known().at("pods").to_number<int>(), 1) << "what is known stays known";
+    EXPECT_GE(known().at("pods").to_number<int>(), 1) << "known pods stay known";
     const auto ready = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/readyz");
     ASSERT_TRUE(ready);
     EXPECT_EQ(ready->status, 200U);
@@ -116,7 +116,7 @@ class SourceFailures : public KubeNodeTest {
         json::object{{"source", source},
                      {"failure", failure},
                      {"degrades", source == "kubelet" ? "a waiting pod is described by the API server alone"
-                                                      : "changes are not seen; what is known stays"},
+                                                      : "changes are not seen; known pods stay"},
                      {"error", error_},
                      {"rescuedMs", rescuedMs_},
                      {"healedMs", watch.millis()}});
@@ -144,16 +144,16 @@ class ApiServerFailures : public SourceFailures {
   }
   void during(const std::string& failure, const std::string& says, const std::function<void()>& begin,
               const std::function<void()>& end) {
-    // A watch that began later would have the failure, which a watch does not show.
+    // The failure would hit a watch that began later, and a watch does not show it.
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return api_.watches() > 0; }));
     begin();
-    // A list ends what was tried later and later; a history that is gone leads to one.
+    // A list resets the growing pauses; a history that is gone leads to a list.
     api_.sayGoneByStatus(true);
     api_.compact();
     api_.endWatches(FakeApiServer::End::cut);
     ASSERT_NO_FATAL_FAILURE(checkFailing("apiserver", failure, says));
     end();
-    // A request that began in silence would wait for its own limit of up to a minute.
+    // A request that began during the silence would wait for its own limit of up to a minute.
     api_.endSilence();
     ASSERT_NO_FATAL_FAILURE(checkHealed("apiserver", failure));
     api_.bookmark();
@@ -162,7 +162,7 @@ class ApiServerFailures : public SourceFailures {
 
 TEST_F(ApiServerFailures, AreSeenHurtNoRecoveryAndHeal) {
   for (const auto& one : kFailures) {
-    // A watch has no end by itself.
+    // A watch does not end by itself.
     const bool body = one.trouble.fault == Fault::silent_body || one.trouble.fault == Fault::cut_body ||
                       one.trouble.fault == Fault::endless_body || one.trouble.fault == Fault::not_json;
     if (body) continue;
@@ -204,10 +204,10 @@ TEST_F(ApiServerFailures, AServerThatIsAwayIsSeenHurtsNoRecoveryAndHeals) {
               "', certificate-authority: ca.crt}}]\nusers: [{name: u, user: {tokenFile: token}}]\n");
   };
   ASSERT_NO_FATAL_FAILURE(during(
-      "away: nobody listens", "refused", [&] { config(dead.address()); }, [&] { config(api_.address()); }));
+      "away: nothing listens", "refused", [&] { config(dead.address()); }, [&] { config(api_.address()); }));
 }
 
-/// Not failures: a history is short, and watches end.
+/// Not failures: the history is short, and watches end.
 TEST_F(ApiServerFailures, AHistoryThatIsGoneIsListedAgain) {
   for (const bool byStatus : {true, false}) {
     api_.sayGoneByStatus(byStatus);
@@ -240,7 +240,8 @@ class KubeletFailures : public SourceFailures {
               const std::function<void()>& end) {
     begin();
     ASSERT_NO_FATAL_FAILURE(checkFailing("kubelet", failure, says));
-    EXPECT_EQ(textOf(stateOf("apiserver"), "state"), "up") << "one source's failure is not the other's";
+    EXPECT_EQ(textOf(stateOf("apiserver"), "state"), "up")
+        << "one source's failure does not affect the other";
     end();
     ASSERT_NO_FATAL_FAILURE(checkHealed("kubelet", failure));
   }

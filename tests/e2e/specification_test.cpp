@@ -21,7 +21,7 @@ using testing::Not;
 
 constexpr const char* kUid = "0f9b2c51-6f0e-4b9d-9a35-5a3a3f7f0a11";
 
-/// The words that /proc keeps, each ended by a NUL, with a space after each.
+/// The words of a file in /proc, each ended by a NUL there, with a space after each.
 std::string words(pid_t pid, const char* file) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/" + file, std::ios::binary);
   std::ostringstream text;
@@ -37,7 +37,7 @@ class Specification : public KubeNodeTest {
     ASSERT_NO_FATAL_FAILURE(KubeNodeTest::SetUp());
     E2E_CHECK(shop_->signer.install(testProgram("shop-httpd-1.8.4"), "checkout", "1.8.4"));
   }
-  /// Nothing but the namespace may be configured, and what the test adds.
+  /// Configures only the namespace, and what the test adds.
   void configure(const std::string& sources, const std::string& workloads = "") {
     // `sources` may be followed by more keys.
     runDaemon(sources, [&](DaemonOptions& options) {
@@ -51,7 +51,7 @@ class Specification : public KubeNodeTest {
     if (!binary.empty()) spec.annotations["fallbackd.io/binary.checkout"] = binary;
     return spec;
   }
-  /// The pod as the API server has it: with a configuration, an argument, variables and a probe.
+  /// The pod as in the API server: with a configuration, an argument, variables and a probe.
   [[nodiscard]] json::object described(const std::string& tag = ":1.8.3") const {
     const auto image = shop_->registry.reference("shop/checkout" + tag);
     const auto spec = pod();
@@ -90,7 +90,7 @@ class Specification : public KubeNodeTest {
   static json::object& containerOf(json::object& pod) {
     return pod.at("spec").at("containers").as_array().at(0).as_object();
   }
-  /// The API server was asked for this path.
+  /// Whether this path was requested from the API server.
   [[nodiscard]] bool asked(const std::string& path) {
     const auto all = api_.requests();
     return std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.path == path; });
@@ -108,7 +108,7 @@ class Specification : public KubeNodeTest {
   [[nodiscard]] bool explains(const std::string& words) const {
     return waitUntil(kCeiling, [&] { return explain().find(words) != std::string::npos; });
   }
-  /// The process is that of the pod's specification.
+  /// Checks that the process is the one of the pod's specification.
   void expectThePodsProcess() const {
     const auto pid = fallbackPid(*shop_->daemon, "web-0");
     ASSERT_GT(pid, 0) << explain();
@@ -170,7 +170,7 @@ TEST_F(Specification, APodIsReadyWhenACommandOfItsOwnProgramSaysSo) {
                        volumePluginFolder(PodVolume::Kind::empty_dir) / "scratch";
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return std::filesystem::exists(scratch / "ready.asked"); }))
       << explain() << shop_->daemon->logText();
-  // Its answer was that it is not ready.
+  // The command's answer was: not ready.
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "started");
   EXPECT_THAT(explain(), HasSubstr("readinessProbe.exec: it runs beside the fallback"));
   std::ofstream(scratch / "ready").put('1');
@@ -211,7 +211,7 @@ TEST_F(Specification, AVariableThatOnlyTheClusterKnowsDecidesByMissingEnv) {
   start(pod());
   EXPECT_TRUE(explains("spec.containers[0].env[2]")) << explain();
   EXPECT_EQ(fallbackPid(*shop_->daemon, "web-0"), 0);
-  // Its own specification again, without the variable: the daemon goes on by itself.
+  // The pod gets its own specification again, without the variable: the daemon continues by itself.
   put(described());
   EXPECT_TRUE(reaches("web-0", "ready")) << explain();
 }
@@ -248,7 +248,7 @@ TEST_F(Specification, WhatWasKnownRescuesPodsWhileNobodyAnswers) {
   start(pod());
   ASSERT_TRUE(reaches("web-0", "ready")) << explain() << shop_->daemon->logText();
   ASSERT_NO_FATAL_FAILURE(expectThePodsProcess());
-  // A crash of the daemon changes nothing for the process, and it is restarted as it was.
+  // A crash of the daemon does not affect the process, and a restart of the process gives the same one.
   const auto before = fallbackPid(*shop_->daemon, "web-0");
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());

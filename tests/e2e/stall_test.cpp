@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hanging loop: what reports it, and how soon.
+// A hanging event loop: what reports it, and how soon.
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "shop.hpp"

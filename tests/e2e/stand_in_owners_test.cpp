@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rollouts that begin during an outage, of each kind of owner: no healthy pod is replaced by a fallback. And
-// what an owner says of its ready pods when an image is back.
+// Rollouts that begin during an outage, for each kind of owner: no healthy pod is replaced by a fallback.
+// Also what an owner reports about its ready pods when an image is back.
 #include "kube_node.hpp"
 
 #include <map>
@@ -18,7 +18,7 @@ using testing::HasSubstr;
 
 constexpr const char* kApps = "/apis/apps/v1/namespaces/shop/";
 
-/// An owner whose revision 2 is being rolled out, or 1 has been.
+/// An owner that is rolling out revision 2, or has rolled out revision 1.
 struct Owner {
   std::string kind;
   int wanted = 1;
@@ -81,7 +81,7 @@ class StandInOwners : public KubeNodeTest {
     static_cast<void>(made);
     ASSERT_TRUE(reaches(name, "ready")) << shop_->daemon->logText();
   }
-  /// As the API server describes it.
+  /// Puts the pod as the API server describes it.
   void putPod(const Owner& owner, const std::string& name, bool ready) {
     auto pod = json::parse(kube_test::podJson(name, uids_.at(name), nodeName(), shop_->image())).as_object();
     pod.at("spec").at("containers").as_array().at(0).as_object()["name"] = "checkout";
@@ -158,7 +158,7 @@ TEST_P(BothWays, ARolloutThatBeginsDuringTheOutageReplacesNoHealthyPod) {
   const auto& given = GetParam();
   Owner owner{given.kind, given.wanted, 1, given.wanted};
   put(owner);
-  // A pod of the revision that was rolled out, which lost its image.
+  // A pod of the rolled-out revision, which lost its image.
   ASSERT_NO_FATAL_FAILURE(start(owner, "checkout-0", 1));
   ASSERT_TRUE(explains("checkout-0", "kubelet sees the pod run"))
       << explain("checkout-0") << shop_->daemon->logText();
@@ -170,13 +170,13 @@ TEST_P(BothWays, ARolloutThatBeginsDuringTheOutageReplacesNoHealthyPod) {
   if (given.readyOld > 0) {
     EXPECT_TRUE(explains("checkout-1", "Kubernetes does not see the pod run yet")) << explain("checkout-1");
     EXPECT_THAT(explain("checkout-1"), HasSubstr("is being rolled out"));
-    EXPECT_EQ(standIns(), 1) << "the one of the older revision stays";
+    EXPECT_EQ(standIns(), 1) << "the older revision's stand-in stays";
   } else {
     EXPECT_TRUE(explains("checkout-1", "kubelet sees the pod run")) << "there is nothing healthy to replace";
     EXPECT_EQ(standIns(), 2);
   }
   EXPECT_THAT(explain("checkout-0"), HasSubstr("kubelet sees the pod run"));
-  // And a pod of the older revision that loses its image now.
+  // Then a pod of the older revision loses its image.
   ASSERT_NO_FATAL_FAILURE(start(owner, "checkout-2", 1));
   EXPECT_TRUE(explains("checkout-2", "kubelet sees the pod run")) << explain("checkout-2");
   EXPECT_THAT(api_.violations(), testing::IsEmpty());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// settle: auto, with an API server that says how far a rollout is.
+// settle: auto, with an API server that reports the progress of a rollout.
 #include "kube_node.hpp"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ class StandInRollout : public KubeNodeTest {
       options.launcher += "  logLinks: " + makeRunDir("log-links").string() + "\n";
     });
   }
-  /// Its second revision. `ready`: pods of the first that are.
+  /// The Deployment's second revision. `ready`: ready pods of the first one.
   void deploy(const std::string& progress, int ready) {
     api_.putOwner(
         "/apis/apps/v1/namespaces/shop/deployments/checkout",
@@ -100,7 +100,7 @@ TEST_F(StandInRollout, AnUninstallRemovesStandInsAndAnUpgradeKeepsThem) {
 
   E2E_TRY(const auto upgraded, shop_->daemon->stop());
   EXPECT_EQ(upgraded, 0);
-  EXPECT_TRUE(standIns()) << "the DaemonSet is still there";
+  EXPECT_TRUE(standIns()) << "the DaemonSet still exists";
   const auto asked = timesAsked();
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(explains("an earlier fallbackd made it")) << explain();
@@ -111,7 +111,7 @@ TEST_F(StandInRollout, AnUninstallRemovesStandInsAndAnUpgradeKeepsThem) {
   EXPECT_EQ(ended, 0);
   EXPECT_FALSE(standIns()) << shop_->daemon->logText();
   const auto answer = httpGet(pod_.ip, Shop::kPort, "/", kCeiling);
-  EXPECT_TRUE(answer) << "the fallback goes on";
+  EXPECT_TRUE(answer) << "the fallback keeps serving";
 }
 
 TEST_F(StandInRollout, APodThatEndsIsNeverSettled) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Settled pods while the node around them changes: kubelet and containerd are restarted, the sandbox is made
-// again, garbage is collected, a person removes the stand-in, kubelet rejects it. The fallback serves,
-// nothing is doubled, Kubernetes sees the pod again, and nothing is left.
+// Settled pods while the node around them changes: kubelet and containerd are restarted, the sandbox is
+// created again, garbage is collected, a person removes the stand-in, kubelet rejects it. The fallback keeps
+// serving, nothing is doubled, Kubernetes sees the pod again, and nothing is left.
 #include "content_of.hpp"
 #include "http.hpp"
 #include "no_doubles.hpp"
@@ -30,9 +30,9 @@ using testing::IsEmpty;
 using testing::Not;
 
 constexpr const char* kPod = "web-0";
-// One that was removed, or rejected, is made again after 30 s.
+// A stand-in that was removed or rejected is created again after 30 s.
 constexpr auto kSecondTry = 60s;
-// Of a stand-in without a fallback: a back-off of 50 ms, and what a loaded node takes.
+// The limit for a stand-in without a fallback: a back-off of 50 ms, plus what a loaded node takes.
 constexpr auto kAlone = 10s;
 
 class Survival : public SettleNode {
@@ -47,13 +47,13 @@ class Survival : public SettleNode {
     watch_.reset();
     SettleNode::TearDown();
   }
-  /// Of the container that kubelet shows.
+  /// The id of the container that kubelet shows.
   [[nodiscard]] std::string id() const { return kubelet_->status(kPod)->containers[0].containerId; }
   [[nodiscard]] bool serves() const {
     const auto answer = httpGet(kubelet_->status(kPod)->ip, Shop::kPort, "/", 5s);
     return answer && answer->body.find("role=fallback") != std::string::npos;
   }
-  /// A stand-in other than this one is Ready.
+  /// Whether a stand-in other than this one is Ready.
   [[nodiscard]] bool isReplaced(const std::string& before, std::chrono::seconds ceiling = kCeiling) const {
     return kubelet_->waitFor(
         kPod,
@@ -63,13 +63,13 @@ class Survival : public SettleNode {
         },
         ceiling);
   }
-  /// The fallback dies, and both come back.
+  /// Kills the fallback, and waits until both are back.
   void crash() {
     const auto before = id();
     ASSERT_EQ(::kill(fallbackPid(*shop_->daemon, kPod), SIGKILL), 0);
     ASSERT_TRUE(isReplaced(before)) << said(kPod);
   }
-  /// Stand-ins of the pod that have ended and are still there.
+  /// Stand-ins of the pod that have ended and still exist.
   [[nodiscard]] std::vector<model::SeenContainer> ended() const {
     const model::Runtime runtime(*shop_->node);
     auto all = runtime.containers();
@@ -83,7 +83,7 @@ class Survival : public SettleNode {
     }
     return found;
   }
-  /// It serves, and what was to be kept the whole time was.
+  /// Checks that it serves, and that the rules held the whole time.
   void endWell() {
     EXPECT_TRUE(serves()) << said(kPod);
     EXPECT_EQ(fallbacksOf(uidOf(kPod)).size(), 1U);
@@ -110,7 +110,7 @@ TEST_F(Survival, ARestartOfKubeletChangesNothing) {
   ASSERT_TRUE(readyWith(kPod, kStandIn)) << said(kPod);
   EXPECT_EQ(id(), before);
   EXPECT_EQ(kubelet_->events().of(kPod, "Killing").size(), 0U);
-  // This one ends it, as the one before would have.
+  // This kubelet ends the stand-in, as the one before would have.
   ASSERT_NO_FATAL_FAILURE(crash());
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
@@ -126,12 +126,13 @@ TEST_F(Survival, ARestartOfContainerdEndsNothing) {
   ASSERT_TRUE(readyWith(kPod, kStandIn)) << said(kPod);
   EXPECT_EQ(id(), before);
   EXPECT_EQ(fallbacksOf(uidOf(kPod)), fallback);
-  // The daemon hears of its end all the same, and reaches the new containerd.
+  // The daemon still learns of its end, and reaches the new containerd.
   ASSERT_NO_FATAL_FAILURE(crash());
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-/// Without containerd nobody can say that its sandbox is still the pod's: both come back with it.
+/// Without containerd the daemon cannot know whether its sandbox is still the pod's: both come back with
+/// containerd.
 TEST_F(Survival, ACrashWhileContainerdIsAwayIsMadeUpFor) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
@@ -178,7 +179,7 @@ TEST_F(Survival, GarbageCollectionsTakeNothingThatIsNeeded) {
   ASSERT_NO_FATAL_FAILURE(crash());
   ASSERT_NO_FATAL_FAILURE(crash());
   const auto running = id();
-  EXPECT_EQ(kubelet_->collectContainers(), 0) << "of those that ended only the last one is kept";
+  EXPECT_EQ(kubelet_->collectContainers(), 0) << "only the last ended one is kept";
   // As kubelet does on a full disk.
   for (const auto& one : ended()) E2E_CHECK(shop_->kubelet->removeContainer(one.id));
   EXPECT_THAT(ended(), IsEmpty());
@@ -190,13 +191,13 @@ TEST_F(Survival, GarbageCollectionsTakeNothingThatIsNeeded) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-/// crictl rm -f, and then kubelet's garbage collection of images that no container uses.
+/// crictl rm -f, and then kubelet's garbage collection of unused images.
 TEST_F(Survival, OneThatAPersonRemovesIsMadeAgain) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   const auto fallback = fallbacksOf(uidOf(kPod));
   E2E_CHECK(shop_->kubelet->stopContainer(before, 0s));
-  // The daemon has seen its end and removes it as well; containerd lets one of the two at a time.
+  // The daemon has seen its end and also removes it; containerd allows only one of the two at a time.
   static_cast<void>(shop_->kubelet->removeContainer(before));
   ASSERT_TRUE(kubelet_->waitFor(
       kPod, [](const PodStatus& pod) { return !pod.ready; }, kCeiling));
@@ -205,13 +206,13 @@ TEST_F(Survival, OneThatAPersonRemovesIsMadeAgain) {
   E2E_TRY(const bool kept, shop_->kubelet->imagePresent(kStandIn));
   EXPECT_FALSE(kept);
   ASSERT_TRUE(isReplaced(before, kSecondTry)) << said(kPod);
-  EXPECT_EQ(fallbacksOf(uidOf(kPod)), fallback) << "it served on";
+  EXPECT_EQ(fallbacksOf(uidOf(kPod)), fallback) << "it kept serving";
   EXPECT_EQ(standIns("rejected"), 1);
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-/// kubectl logs --previous reads the log path of the last container that ended, kubectl logs that of the
-/// running one.
+/// kubectl logs --previous reads the log path of the last ended container, kubectl logs that of the running
+/// one.
 TEST_F(Survival, TheLogOfADeadFallbackStaysWhileTheNextOneRuns) {
   ASSERT_NO_FATAL_FAILURE(settle());
   E2E_TRY(const auto pod, shop_->kubelet->podOf(uidOf(kPod)));
@@ -233,7 +234,7 @@ TEST_F(Survival, TheLogOfADeadFallbackStaysWhileTheNextOneRuns) {
   EXPECT_TRUE(has(dead[0], "GET /of-the-first "));
   EXPECT_FALSE(has(dead[0], "GET /of-the-second "));
   EXPECT_FALSE(has(running, "GET /of-the-first "));
-  // kubelet counts the logs in this folder as earlier containers of that name, and so would ours.
+  // kubelet counts the logs in this folder as earlier containers of that name, and would also count ours.
   EXPECT_TRUE(!std::filesystem::exists(pod.logDirectory / "checkout") ||
               std::filesystem::is_empty(pod.logDirectory / "checkout"));
   ASSERT_NO_FATAL_FAILURE(endWell());
@@ -252,7 +253,7 @@ class Rejected : public Survival {
     const auto all = kubelet_->events().of(kPod, "Killing");
     return std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.message == message; });
   }
-  /// Wherever a person looks.
+  /// Checks everything that a person reads.
   void expectSaid(const std::string& words) const {
     const auto says = [&](const std::string& text) { return text.find(words) != std::string::npos; };
     EXPECT_TRUE(waitUntil(kCeiling, [&] { return says(explanationOf(*shop_->daemon, kPod)); }))
@@ -283,7 +284,8 @@ TEST_F(Rejected, AnOldKubeletIsNotAskedForEver) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-/// From 1.33 on kubelet gives the container the pod's limits, for which this one has to be restarted.
+/// From 1.33 on kubelet applies the pod's limits to the container; this container has to be restarted for
+/// that.
 TEST_F(Rejected, AResizePolicyThatRestartsIsNamed) {
   kubeletOptions_.version = model::Version::v1_33;
   ASSERT_NO_FATAL_FAILURE(open(0ms));
@@ -295,7 +297,7 @@ TEST_F(Rejected, AResizePolicyThatRestartsIsNamed) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-/// The workload's image is not, letter by letter, the pod's.
+/// The workload's image differs from the text in the pod.
 TEST_F(Rejected, AnotherHashIsNamed) {
   ASSERT_NO_FATAL_FAILURE(open(0ms));
   auto pod = podOf(kPod);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stand-ins on real containerds: what kubelet would see of a fallback, from its start to the hand-back, and
-// across deaths of the daemon, of the fallback and of the image.
+// across deaths of the daemon and the fallback, and the loss of the image.
 #include "domain/stand_in.hpp"
 
 #include "content_of.hpp"
@@ -63,7 +63,7 @@ class StandInE2e : public testing::TestWithParam<std::string> {
     E2E_TRY(pod, shop_->kubelet->startPod(checkoutPod("web-0")));
     ASSERT_TRUE(settled(1)) << shop_->daemon->logText();
   }
-  /// So many stand-ins were started or taken over by this daemon, and one runs.
+  /// Whether this daemon started or took over this many stand-ins, and one runs.
   bool settled(int times) {
     return waitUntil(kCeiling, [&] {
       const auto metrics = shop_->daemon->metrics();
@@ -94,7 +94,7 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
   Pod pod;
   settle(pod);
 
-  // What kubelet goes by.
+  // The fields that kubelet relies on.
   const auto containers = containersOf(*shop_->node, pod);
   ASSERT_EQ(containers.size(), 1U);
   const auto& one = containers[0];
@@ -106,7 +106,7 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
   EXPECT_EQ(one.labels().at("io.kubernetes.pod.uid"), pod.spec.uid);
   EXPECT_EQ(one.annotations().at("io.kubernetes.container.hash"),
             standin::kubeletsHash("checkout", shop_->image()));
-  // One image, with one name. A second one, of the configuration's digest, would stay for ever.
+  // One image, with one name. A second one, with the configuration's digest, would stay forever.
   const auto ours = images();
   EXPECT_THAT(ours, HasSubstr(kOurImage));
   EXPECT_THAT(ours, Not(HasSubstr(one.image_ref())));
@@ -115,11 +115,11 @@ TEST_P(StandInE2e, KubeletSeesTheFallbackUntilTheContainerComes) {
   const auto link = shop_->options.logLinks / ("web-0_shop_checkout-" + one.id() + ".log");
   EXPECT_EQ(fs::read_symlink(link), log) << "where collectors look";
   EXPECT_EQ(std::distance(fs::directory_iterator(shop_->options.logLinks), {}), 1) << "no line is read twice";
-  // It is not taken for the real container.
+  // The daemon does not mistake it for the real container.
   EXPECT_EQ(recoveryState(*shop_->daemon, "web-0"), "ready");
   EXPECT_EQ(role(pod), "fallback");
 
-  // The image arrives: kubelet makes no container while one of that name runs.
+  // The image arrives: kubelet creates no container while one of that name runs.
   E2E_CHECK(shop_->registry.start());
   E2E_TRY(const auto reference,
           shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
@@ -178,12 +178,12 @@ TEST_F(StandInLife, KubeletsStopReachesTheFallbackOfAnEarlierDaemon) {
   const pid_t fallback = fallbackPid(*shop_->daemon, "web-0");
   E2E_TRY(const auto held, sys::openPidFd(Stage::cli, fallback));
 
-  // Deletion of the pod: kubelet stops the container with its grace.
+  // Deletion of the pod: kubelet stops the container with its grace period.
   E2E_CHECK(shop_->kubelet->stopContainer(after[0].id(), 30s));
   EXPECT_TRUE(sys::hasEnded(Stage::cli, held).value_or(false))
-      << "the fallback was told to end, and ended first";
+      << "the fallback got its SIGTERM, and ended first";
   E2E_TRY(const auto code, shop_->kubelet->waitForContainer(after[0].id(), kCeiling));
-  // Of a process that is not the daemon's child, kernels before 6.15 do not tell the exit code.
+  // Kernels before 6.15 do not report the exit code of a process that is not the daemon's child.
   EXPECT_THAT(code, testing::AnyOf(0, 255)) << "the exit code of the fallback";
   E2E_CHECK(shop_->kubelet->removePod(pod));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "pod_gone"; }));
@@ -242,7 +242,7 @@ TEST_F(StandInLife, AnOrderRemovesThemAndAnotherOneAllowsThemAgain) {
   EXPECT_THAT(images(), Not(HasSubstr("fallbackd.io/")));
   EXPECT_EQ(role(pod), "fallback");
 
-  // The order outlives the daemon.
+  // The order survives the daemon.
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return standInOf(*shop_->daemon, "web-0").state == "refused"; }));

@@ -109,7 +109,7 @@ TEST_F(Support, RemovingAPodEndsStrangersInItsCgroup) {
   EXPECT_EQ(code, 128 + SIGKILL);
 }
 
-/// Code that runs here as root may remove and mount as it likes.
+/// Code that runs here as root may remove and mount anything.
 TEST(SupportParts, TheMachineIsReadOnly) {
   test::expectReadOnlyMachine(runDir().parent_path());
   EXPECT_TRUE(fs::create_directory(runDir() / "may-be-written"));
@@ -135,7 +135,7 @@ TEST_F(Support, ARegistryCanRequireAPassword) {
   E2E_TRY(auto registry, Registry::make({.port = 0, .user = "robot", .password = "beep"}));
   E2E_CHECK(registry.start());
   E2E_TRY(const auto reference, registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
-  // Real basic authentication: wrong and missing passwords both end in a 401.
+  // Real basic authentication: wrong and missing passwords both lead to a 401.
   for (const char* auth : {"", "robot:wrong"}) {
     const auto outcome = kubelet_->pullImage(reference, auth);
     EXPECT_EQ(outcome.code, grpc::StatusCode::UNKNOWN) << auth;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon, or its spawner, is killed at random moments while fallbacks run, on the real containerd. No
-// fallback dies, none runs twice, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and
-// SURVIVAL_SEED make it long (scripts/report survival). SURVIVAL_JSON names the folder of its figures.
+// Kills the daemon or its spawner at random moments while fallbacks run, on the real containerd. No fallback
+// dies, none runs twice, all are adopted, nothing leaks. SURVIVAL_KILLS, SURVIVAL_PODS and SURVIVAL_SEED set
+// length and seed (scripts/report survival). SURVIVAL_JSON names the folder for the figures.
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"
 #include "shop.hpp"
@@ -31,11 +31,11 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 60s;
-constexpr int kAtOnce = 4;                // pods that are created at once
-constexpr auto kStarting = 150ms;         // a kill during a daemon's start comes within this time
-constexpr auto kAtWork = 100ms;           // a later one within this time after the last adoption
-constexpr auto kLaunching = 15ms;         // one during a launch within this time after its leaf was created
-constexpr int kSpawnerEvery = 10;         // one kill in so many is of the spawner
+constexpr int kAtOnce = 4;         // pods that are created at once
+constexpr auto kStarting = 150ms;  // a kill during a daemon's start comes within this time
+constexpr auto kAtWork = 100ms;    // a later kill within this time after the last adoption
+constexpr auto kLaunching = 15ms;  // a kill during a launch within this time after its leaf was created
+constexpr int kSpawnerEvery = 10;  // every so many kills, the spawner is killed
 constexpr std::size_t kKindsOfRound = 3;  // starting, running, launching
 
 unsigned number(const char* variable, unsigned otherwise) {
@@ -70,7 +70,7 @@ class Survival : public testing::Test {
   [[nodiscard]] std::chrono::microseconds within(std::chrono::microseconds most) {
     return std::chrono::microseconds(std::uniform_int_distribution<std::int64_t>(0, most.count())(random_));
   }
-  /// Any moment is fine: the test tries them all.
+  /// The test tries all moments, so any of them is fine.
   void pass(std::chrono::microseconds time) { std::this_thread::sleep_for(time); }
 
   /// The pids of one hierarchy's leaf; they are the same in all hierarchies.
@@ -167,7 +167,7 @@ class Survival : public testing::Test {
     const auto leaf = hierarchies.front().mountPoint.string() + podCgroup(spec.uid) + "/fallback-checkout";
     Result<Pod> started = fail(Stage::cli, Reason::internal, "not started");
     std::thread starter([&] { started = shop_->kubelet->startPod(spec); });
-    // The launch begins before containerd has told kubelet that the sandbox is ready.
+    // The launch begins before containerd has reported to kubelet that the sandbox is ready.
     const bool launching = waitUntil(kCeiling, [&] { return fs::exists(leaf); });
     pass(within(kLaunching));
     const auto journal = entriesOf(shop_->daemon->runFolder() / "journal");
@@ -239,8 +239,8 @@ class Survival : public testing::Test {
   Figures figures_;
 };
 
-/// The pool keeps two to four idle workers, as many as once had work at the same time. Each has a process,
-/// two sockets and two anonymous inodes.
+/// The pool keeps two to four idle workers, as many as once worked at the same time. Each has a process, two
+/// sockets and two anonymous inodes.
 constexpr const char* kWorkers = "processes: fallbackd-worke";
 constexpr std::size_t kIdleWorkers = 4;
 
@@ -255,7 +255,7 @@ Traces tracesButWorkers(const Daemon& daemon) {
 TEST_F(Survival, FallbacksSurviveKillsOfTheDaemonAtAnyMoment) {
   const unsigned kills = number("SURVIVAL_KILLS", 10);
   ASSERT_NO_FATAL_FAILURE(startSurvivors(number("SURVIVAL_PODS", 5)));
-  // An adopted fallback holds other descriptors than a launched one, so the comparison starts after an
+  // An adopted fallback has other descriptors than a launched one, so the comparison starts after an
   // adoption.
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
@@ -306,7 +306,7 @@ TEST_F(Survival, FallbacksSurviveKillsOfTheDaemonAtAnyMoment) {
   report(before, after);
   EXPECT_THAT(figures_.died, testing::IsEmpty());
   EXPECT_THAT(figures_.doubled, testing::IsEmpty());
-  // Enough kills that this is not a matter of luck.
+  // Enough kills that this does not depend on luck.
   if (kills >= 100) {
     EXPECT_GT(figures_.whileLaunching, 0U) << "no kill came in the middle of a launch";
   }

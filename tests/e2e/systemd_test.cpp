@@ -56,7 +56,7 @@ TEST(Systemd, TheManagerHearsOfStartWatchdogAndStop) {
       << "}\ncache: {path: " << signer.cacheDir().string() << ", keys: " << signer.keysDir().string()
       << ", state: " << (folder / "state").string() << "}\nlauncher: {runDir: " << (folder / "run").string()
       << "}\ntelemetry: {listen: \"off\", socket: " << (folder / "ctl.sock").string() << "}\nworkloads: []\n";
-  // Ready without containerd: neither depends on the other.
+  // It is ready without containerd: neither depends on the other.
   E2E_TRY(auto daemon,
           ChildProcess::start({.argv = {binary("fallbackd"), "--config", folder / "fallbackd.yaml"},
                                .env = {{"NOTIFY_SOCKET", manager.path()}, {"WATCHDOG_USEC", "200000"}},

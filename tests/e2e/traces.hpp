@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a daemon that was killed may leave behind, as counts that two moments are compared by.
+// What a killed daemon may leave behind, as counts that can be compared between two moments.
 #pragma once
 
 #include "daemon.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hung registry holds nobody up: containerd's stalled connections are ended, so that the pulls of healthy
-// registries behind them go on. On the real containerd, with kubelet's serialized pulls.
+// A hung registry delays no other: containerd's stalled connections are ended, so that the pulls of healthy
+// registries behind them continue. On the real containerd, with kubelet's serialized pulls.
 #include "connect_proxy.hpp"
 #include "e2e_gtest.hpp"
 #include "fault_registry.hpp"
@@ -30,12 +30,12 @@ using testing::HasSubstr;
 namespace json = boost::json;
 
 constexpr auto kCeiling = 30s;
-// Nobody's pull would have ended by itself within this time; the machine may be slow.
+// No pull would have ended by itself within this time; the machine may be slow.
 constexpr auto kPatience = 20s;
 constexpr std::size_t kNeighbours = 10;
 constexpr const char* kBlackHole = "192.0.2.1:5000";
 
-/// What hangs: which time must be over before its connections are ended.
+/// What hangs: it selects the time after which the connections are ended.
 enum class Hung : std::uint8_t { nothing, connecting, silent };
 
 class Unstick : public testing::Test {
@@ -57,13 +57,14 @@ class Unstick : public testing::Test {
                      .env = {},
                      .output = {}}));
   }
-  /// containerd asks it once: what chooses the scheme is an entry beside that of the server, as a mirror is.
+  /// Afterwards containerd contacts the host only once: the entry that selects the scheme counts as a mirror
+  /// beside the server.
   void removeMirrors(const std::string& host) const {
     const auto folder = shop_->node->registryConfigDir() / host;
     std::filesystem::create_directories(folder);
     ASSERT_TRUE(std::ofstream(folder / "hosts.toml") << "server = \"http://" << host << "\"\n");
   }
-  /// The pod "cart-0" needs this image; its pull hangs.
+  /// Starts the pod "cart-0", which needs this image; its pull hangs.
   void hang(const std::string& image, const std::string& unstick = "true") {
     image_ = image;
     auto options = shop_->daemonOptions(image);
@@ -79,7 +80,8 @@ class Unstick : public testing::Test {
     begun_ = Clock::system().now();
     E2E_CHECK(puller_->start(pod, checkoutContainer(image)));
   }
-  /// Pods of a healthy registry that no workload covers. kubelet makes the sandboxes of all pods at once.
+  /// Starts pods of a healthy registry that no workload covers. kubelet creates the sandboxes of all pods at
+  /// once.
   void startNeighbours(std::size_t count = kNeighbours) {
     for (std::size_t i = 0; i < count; ++i) {
       PodSpec spec;
@@ -89,14 +91,14 @@ class Unstick : public testing::Test {
       neighbours_.push_back(pod);
     }
   }
-  /// Their pulls wait behind the others.
+  /// Queues their pulls behind the others.
   void queueNeighbours() {
     auto container = checkoutContainer(well_->address() + "/shop/wishlist:1");
     container.mounts.clear();
     container.args = {"--port=8080"};
     for (const auto& pod : neighbours_) puller_->queue(pod, container);
   }
-  /// How long the containers took until they ran, from the beginning of the hanging pull.
+  /// How long it took until the containers ran, from the beginning of the hanging pull.
   std::optional<std::chrono::milliseconds> tookUntilRunning(const std::vector<std::string>& pods,
                                                             std::chrono::seconds ceiling) {
     const bool all = waitUntil(ceiling, [&] {
@@ -129,7 +131,7 @@ class Unstick : public testing::Test {
     if (hung == Hung::nothing) return "nothing";
     return hung == Hung::silent ? "silent" : "connecting";
   }
-  /// `entries`: hosts that the pull asks, one after the other; the last mirror is also the server.
+  /// `entries`: the hosts that the pull tries one after the other; the last mirror is also the server.
   void expectUnstuck(const std::string& property, Hung hung, int entries = 1) {
     ASSERT_NO_FATAL_FAILURE(expectNeighboursRun(property, hung, entries));
     EXPECT_GE(metric("ended"), 1);
@@ -170,7 +172,7 @@ class Unstick : public testing::Test {
   Stamp begun_{};
 };
 
-/// What the others are compared with: how long this machine takes for the pods themselves.
+/// The baseline: how long this machine takes for the pods themselves.
 TEST_F(Unstick, BehindNothingNeighboursStart) {
   ASSERT_NO_FATAL_FAILURE(open());
   ASSERT_NO_FATAL_FAILURE(startNeighbours());
@@ -198,7 +200,7 @@ TEST_F(Unstick, BehindABlackHoleNeighboursStart) {
   expectUnstuck("black_hole", Hung::connecting);
 }
 
-/// A registry with a name, of whose two hosts neither answers: their addresses are found, one after the
+/// A registry with a name and two hosts, neither of which answers: their connections are found one after the
 /// other.
 TEST_F(Unstick, BehindTwoSilentMirrorsNeighboursStart) {
   ASSERT_NO_FATAL_FAILURE(open());
@@ -245,8 +247,8 @@ TEST_F(Unstick, SwitchedOffNeighboursHang) {
   EXPECT_TRUE(neighboursTook(kCeiling));
 }
 
-/// Pulls that crawl at 20 KB/s, from another registry and from the same one. The connections that fetched
-/// their manifests are idle meanwhile: that these are ended does not matter to them.
+/// Pulls that crawl at 20 KB/s, from a different registry and from the same one. The connections that fetched
+/// their manifests are idle meanwhile; ending those does not affect the pulls.
 TEST_F(Unstick, WhatMovesIsNotTouched) {
   ASSERT_NO_FATAL_FAILURE(open());
   ASSERT_NO_FATAL_FAILURE(startNeighbours());
@@ -264,8 +266,8 @@ TEST_F(Unstick, WhatMovesIsNotTouched) {
   dead_->set({.silent = true});
   ASSERT_NO_FATAL_FAILURE(hang(dead_->address() + "/shop/cart:1.8.3"));
   expectUnstuck("beside_slow_pulls", Hung::silent, 2);
-  EXPECT_EQ(other.wait_for(0s), std::future_status::timeout) << "it was to last";
-  EXPECT_EQ(same.wait_for(0s), std::future_status::timeout) << "it was to last";
+  EXPECT_EQ(other.wait_for(0s), std::future_status::timeout) << "it should still run";
+  EXPECT_EQ(same.wait_for(0s), std::future_status::timeout) << "it should still run";
   crawling->stopCrawling();
   dead_->stopCrawling();
   for (auto* one : {&other, &same}) {
@@ -276,7 +278,7 @@ TEST_F(Unstick, WhatMovesIsNotTouched) {
   dead_.reset();
 }
 
-/// Everything of the node may go through a proxy: its connections are nobody's alone.
+/// All traffic of the node may go through a proxy: its connections are shared.
 TEST_F(Unstick, AProxyIsReportedAndNotTouched) {
   E2E_TRY(auto proxy, ConnectProxy::start());
   auto node = nodeOfReport();

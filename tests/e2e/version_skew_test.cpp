@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods want versions, and the cache holds some of them: exactly the right pods are rescued, by exactly the
-// right binary. One daemon for all of them; a pod for each way to ask and each version that it wants.
+// right binary. One daemon for all of them; one pod for each way to choose and each version that it wants.
 // KNOWS_JSON names a folder for the table of scripts/report knows.
 #include "kube_node.hpp"
 #include "pod_json.hpp"
@@ -20,9 +20,9 @@ namespace json = boost::json;
 
 constexpr const char* kDigest = "@sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc";
 
-/// One way to ask, a container name of its own for each.
+/// One way to choose the binary; each has its own container name.
 struct Way {
-  const char* container;                // and the name of the binary
+  const char* container;                // also the name of the binary
   std::vector<std::string> cached;      // versions
   const char* annotated;                // the version that the annotation names; nullptr: there is none
   std::vector<std::string> configured;  // versions of workloads side by side
@@ -127,7 +127,7 @@ class VersionSkew : public KubeNodeTest {
     return spec;
   }
 
-  /// By pod: the version of the binary of its recovery, or "-"; what the reason of a failed one is.
+  /// By pod: the version of its recovery's binary, or "-" with the recovery's state.
   [[nodiscard]] std::map<std::string, std::string> rescued() const {
     std::map<std::string, std::string> by;
     const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status");
@@ -141,7 +141,7 @@ class VersionSkew : public KubeNodeTest {
     }
     return by;
   }
-  /// The log's line of a recovery of this pod that failed; empty: there is none.
+  /// The log's line about a failed recovery of this pod; empty: there is none.
   [[nodiscard]] std::string failedLine(const std::string& pod) const {
     std::istringstream log(shop_->daemon->logText());
     for (std::string line; std::getline(log, line);) {
@@ -176,7 +176,7 @@ TEST_F(VersionSkew, ExactlyTheRightPodsAreRescuedByTheRightBinary) {
     const auto found = got.find(pod);
     return found != got.end() && found->second == expected.at(pod);
   };
-  // The ones that are to be rescued are; then those that are not have been judged, and stay alone.
+  // Those that must be rescued are; then the others have been judged, and get no fallback.
   std::map<std::string, std::string> got;
   ASSERT_TRUE(waitUntil(kCeiling * 2, [&] {
     got = rescued();
@@ -189,7 +189,7 @@ TEST_F(VersionSkew, ExactlyTheRightPodsAreRescuedByTheRightBinary) {
     for (std::size_t i = 0; i < by.size(); ++i) {
       const auto pod = std::string(way.container) + "-" + std::to_string(i);
       if (by[i] == "-") {
-        // Judged, and said why.
+        // It was judged, with a reason.
         ASSERT_TRUE(waitUntil(kCeiling, [&] { return !failedLine(pod).empty(); })) << explain(pod);
         EXPECT_THAT(failedLine(pod), testing::AnyOf(testing::HasSubstr("reason=version_mismatch"),
                                                     testing::HasSubstr("reason=not_found")));

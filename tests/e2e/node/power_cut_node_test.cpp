@@ -266,7 +266,7 @@ class PowerCut : public testing::Test {
     witness_->say("served " + spec.name + " " + versionOf(number));
   }
 
-  /// As kubelet after a boot: each pod gets a new sandbox beside the one that the cut ended.
+  /// Like kubelet after a boot: each pod gets a new sandbox beside the one that the cut ended.
   void examineRecoveries() {
     E2E_TRY(daemon_, Daemon::start(daemonOptions(witness_->begun)));
     if (sumOfMetric("fallbackd_recoveries_begun_total") != 0)
@@ -275,8 +275,8 @@ class PowerCut : public testing::Test {
     for (const auto& [name, uid] : pods) {
       ASSERT_NO_FATAL_FAILURE(rescue(spec(name, uid, witness_->boots), witness_->begun));
     }
-    // Those that served. One that waits too long for a sandbox whose network is still being made is begun
-    // again.
+    // Counts recoveries that served. A recovery that waits too long while its sandbox's network is still
+    // being set up begins again.
     const auto served = sumOfMetric("fallbackd_recovery_seconds_count");
     if (served != static_cast<double>(pods.size())) {
       found_.doubled.push_back(std::to_string(served) + " recoveries of " + std::to_string(pods.size()) +
@@ -330,10 +330,10 @@ class PowerCut : public testing::Test {
     E2E_CHECK(daemon_->reload(daemonOptions(number), kCeiling));
   }
 
-  /// Until the power fails.
+  /// Works until the power fails.
   void work() {
     for (unsigned round = 0; round < kMaxRounds; ++round) {
-      // Every other boot begins with another step, as most cuts come into the first.
+      // Every other boot begins with a different step, because most cuts interrupt the first one.
       if (pods_.size() >= kPods + (round == 0 ? witness_->boots % 2 : 0)) {
         ASSERT_NO_FATAL_FAILURE(removeOldest());
       }
@@ -349,7 +349,7 @@ class PowerCut : public testing::Test {
     FAIL() << "the power did not fail";
   }
 
-  /// scripts/node cuts the power some time after this. Instead the machine may be rebooted in order.
+  /// scripts/node cuts the power some time after this. With POWER_REBOOT_AFTER the machine reboots instead.
   void beginWork() {
     const auto reboot = environment("POWER_REBOOT_AFTER");
     if (!reboot.empty()) {
@@ -364,10 +364,10 @@ class PowerCut : public testing::Test {
   }
 
  private:
-  /// Of what must never be found after a cut, one text each.
+  /// What must never be found after a cut, one text for each case.
   struct Found {
-    std::vector<std::string> half;     // binaries and floors that are there in part
-    std::vector<std::string> lost;     // packs that were installed and are not there
+    std::vector<std::string> half;     // binaries and floors that exist only in part
+    std::vector<std::string> lost;     // packs that were installed and are missing
     std::vector<std::string> lower;    // version floors
     std::vector<std::string> doubled;  // fallbacks and recoveries
     unsigned floor = 0;                // its number in versionOf()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fallbackd as its Debian package installs it: systemd starts, watches and restarts it.
+// fallbackd as installed by its Debian package: systemd starts, watches and restarts it.
 #include "cgroups.hpp"
 #include "contained_node.hpp"
 #include "node/node_fixture.hpp"
@@ -26,7 +26,7 @@ constexpr const char* kDropIn = "/etc/systemd/system/fallbackd.service.d";
 constexpr std::uint16_t kTelemetry = 9477;
 
 Result<std::string> dpkg(std::vector<std::string> arguments) {
-  // The machine has the libraries, though not as packages.
+  // The machine has the libraries, but not as packages.
   arguments.insert(arguments.begin(), {"dpkg", "--force-depends"});
   return runOk({.argv = std::move(arguments), .env = {}, .output = {}});
 }
@@ -35,7 +35,7 @@ class Unit : public testing::Test {
  protected:
   void SetUp() override {
     if (!onANode()) GTEST_SKIP() << "only in a machine of scripts/node";
-    ASSERT_TRUE(fs::exists(FALLBACKD_PACKAGE)) << "scripts/build-deb makes it";
+    ASSERT_TRUE(fs::exists(FALLBACKD_PACKAGE)) << "scripts/build-deb builds it";
     E2E_CHECK(dpkg({"--install", FALLBACKD_PACKAGE}));
     E2E_TRY(node_, ContainerdNode::start({.ofMachine = true}));
     kubelet_ = std::make_unique<Kubelet>(*node_, "/var/lib/kubelet/pods", "/var/log/pods");
@@ -78,7 +78,7 @@ class Unit : public testing::Test {
     E2E_TRY(pod, kubelet_->startPod(spec));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return seen(name).state == "ready"; })) << journal();
   }
-  /// Ready, with this process, as a daemon sees it.
+  /// Checks that the daemon shows it as ready, with this process.
   static void expectKept(const Pod& pod, pid_t pid, const std::string& when) {
     EXPECT_TRUE(waitUntil(kCeiling,
                           [&] {
@@ -98,7 +98,8 @@ class Unit : public testing::Test {
   std::optional<Signer> signer_;
 };
 
-/// KiB of all its processes; what several share counts in part for each. scripts/report nodes reads the line.
+/// In KiB, for all its processes; each counts its share of shared memory. scripts/report nodes reads the
+/// line.
 TEST_F(Unit, NeedsLittleMemoryWhileNothingFails) {
   ASSERT_TRUE(active()) << journal();
   std::uint64_t sum = 0;
@@ -143,7 +144,7 @@ TEST_F(Unit, FallbacksOutliveItsStopsRestartsCrashesAndHangs) {
   E2E_CHECK(systemctl({"start", kUnit}));
   expectKept(pod, pid, "after a stop");
 
-  // The watchdog's usual 30 s, shorter.
+  // Shorter than the watchdog's usual 30 s.
   fs::create_directories(kDropIn);
   std::ofstream(fs::path(kDropIn) / "watchdog.conf") << "[Service]\nWatchdogSec=3\nTimeoutAbortSec=1\n";
   E2E_CHECK(systemctl({"daemon-reload"}));

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-// Without the network flags it contacts its own hosts at every start.
+// Without the network flags Chromium contacts its own hosts at every start.
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
   '--disable-background-networking', '--disable-component-update', '--disable-sync', '--remote-debugging-pipe'];
 
@@ -13,7 +13,7 @@ export class Browser {
   #next = 1;
   #answers = new Map();
   #session;
-  complaints = [];  // of the page: exceptions, console errors, policy violations
+  complaints = [];  // from the page: exceptions, console errors, policy violations
 
   static async start() {
     const browser = new Browser();
@@ -64,7 +64,7 @@ export class Browser {
       observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
       setTimeout(() => resolve(holds()), ${seconds * 1000});
     })`);
-    if (!held) throw new Error(`${what} did not come; the page says: ${await this.evaluate('document.body.innerText')}`);
+    if (!held) throw new Error(`${what} did not appear; the page shows: ${await this.evaluate('document.body.innerText')}`);
   }
   async look({ width, height, dark }) {
     await this.send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: width < 600 ? 2 : 1, mobile: width < 600 });
@@ -73,7 +73,7 @@ export class Browser {
   async picture() {
     return Buffer.from((await this.send('Page.captureScreenshot', { format: 'png' })).data, 'base64');
   }
-  // Asks it to exit, so that its other processes have ended as well when their folder is removed.
+  // Lets it exit by itself, so that its other processes have also ended when their folder is removed.
   async stop() {
     const ended = new Promise(resolve => this.process.on('close', resolve));
     this.#send('Browser.close').catch(() => {});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The status page during an outage, as a browser shows it. usage: node look.mjs URL POD [FOLDER] Prints
-// "watching" when POD is shown in fallback. Then expects its recovery to end, without a reload. Screenshots
-// go to FOLDER.
+// The status page during an outage, as a browser shows it. Usage: node look.mjs URL POD [FOLDER]
+// Prints "watching" when the page shows POD in fallback. Then expects its recovery to end without a reload.
+// Screenshots go to FOLDER.
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ try {
   for (const part of ['Registries', 'Coverage', 'Timeline', 'unreachable', 'admitted', 'has been failing since']) {
     assert.ok(text.includes(part), `${part} is missing in: ${text}`);
   }
-  // For people who use a screen reader.
+  // For screen readers.
   assert.equal(await browser.evaluate(`[...document.querySelectorAll('svg')].every(one => one.getAttribute('role') === 'img' && one.getAttribute('aria-label'))`), true);
   assert.match(await browser.evaluate(`document.querySelector('#active svg').getAttribute('aria-label')`), /^recovery in .*: detect .* ready /);
   assert.equal(await browser.evaluate(`[...document.querySelectorAll('section')].every(one => !one.firstChild || document.getElementById(one.getAttribute('aria-labelledby')))`), true);
@@ -63,7 +63,7 @@ try {
   await browser.look({ width: 375, height: 812, dark: true });
   assert.ok(await browser.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'hostile text must not scroll sideways');
 
-  // Every column full: no word is broken in two, nothing scrolls sideways. A pod that is down comes before those that are served.
+  // With every column full no word is broken in two, and nothing scrolls sideways. A pod that is down comes before served ones.
   await browser.evaluate(`(() => {
     const status = structuredClone(last);
     const image = 'registry.example.com:5000/team-with-a-name/service-with-a-long-name@sha256:' + 'a1'.repeat(32);
@@ -98,7 +98,7 @@ try {
   assert.ok(await browser.evaluate(`document.querySelector('#waiting').getBoundingClientRect().top < document.querySelector('#active').getBoundingClientRect().top`), 'pods that are down come first');
   assert.ok(await browser.evaluate(`document.querySelector('#verdict').getBoundingClientRect().bottom < innerHeight && scrollY === 0`), 'a phone shows the answer without scrolling');
 
-  // A containerd that does not answer is the headline; what has nothing to say has no card.
+  // A containerd that does not answer is the headline; an empty section has no card.
   await browser.evaluate(`(() => {
     const status = structuredClone(last);
     status.containerd = { connected: false, socket: '/run/containerd/containerd.sock', problem: 'No such file or directory' };
@@ -108,7 +108,7 @@ try {
   assert.match(await browser.evaluate(`document.querySelector('#verdict').innerText`), /^containerd does not answer\n+It does not answer at \/run\/containerd\/containerd.sock: No such file or directory/);
   assert.equal(await browser.evaluate(`document.querySelector('#verdict').className`), 'bad');
   for (const empty of ['waiting', 'active', 'timeline', 'registries', 'past']) {
-    assert.equal(await browser.evaluate(`document.querySelector('#${empty}').innerText`), '', `${empty} has nothing to say`);
+    assert.equal(await browser.evaluate(`document.querySelector('#${empty}').innerText`), '', `${empty} must be empty`);
   }
   assert.deepEqual(browser.complaints, []);
 } finally {
