@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many pods come and go, most of them with hostile annotations. Measures what that costs the daemon and the
-// pods of others. Twenty thousand pods on a fake CRI socket: no real node carries as many, and the heap needs
+// Many pods come and go, most of them with hostile annotations. Measures what that costs the daemon and
+// honest pods. Twenty thousand pods on a fake CRI socket: no real node carries that many, and the heap needs
 // the first ten thousand to reach its final size. The honest pods among them have a real pause process, so
 // that their fallbacks are really launched. Then 300 real sandboxes on the real containerd.
 #include "fake_node.hpp"
@@ -28,13 +28,13 @@ using namespace fallbackd::e2e;
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr std::size_t kEvery = 50;  // one pod in this many is honest
+constexpr std::size_t kEvery = 50;  // one pod of this many is honest
 constexpr auto kPace = 15ms;        // between two pods
 constexpr auto kCeiling = 60s;
 constexpr auto kMaxTime = 15min;  // for one part
 constexpr std::size_t kEverySample = 100;
 
-// What counts as flat and bounded: the last quarter compared with the second.
+// The criteria for flat and bounded: the last quarter compared with the second.
 constexpr double kMemoryMargin = 1.10;
 constexpr double kMemoryMarginMiB = 4;
 constexpr double kDescriptorMargin = 16;
@@ -99,7 +99,7 @@ struct Row {
   double ceiling;
 };
 
-/// Prints a table of quarters; adds to `why` what is not flat or above its ceiling.
+/// Prints a table of quarters; adds to `why` what is not flat or exceeds its ceiling.
 json::object reportSamples(const std::vector<Sample>& samples, std::string& why) {
   std::printf("\n  %-34s %8s %8s %8s %8s %8s\n", "mean of each quarter of the run", "1st", "2nd", "3rd",
               "4th", "most");
@@ -182,8 +182,7 @@ Result<json::object> onFakeSocket(std::size_t pods, std::string& why) {
   return result;
 }
 
-/// Fallbacks that are being launched still write into folders that are being removed. Retries, as kubelet
-/// does.
+/// Fallbacks that are being launched still write to folders that are being removed. Retries, as kubelet does.
 Result<> removeAll(Kubelet& kubelet, const std::vector<Pod>& pods) {
   constexpr int kTries = 10;
   Result<> removed;
@@ -271,7 +270,7 @@ int bench(std::size_t pods, std::size_t sandboxes) {
 }  // namespace fallbackd::bench
 
 int main(int argc, char** argv) {
-  const int pods = argc > 1 ? std::atoi(argv[1]) : 20'000;    // NOLINT(cert-err34-c): a person's own input
+  const int pods = argc > 1 ? std::atoi(argv[1]) : 20'000;    // NOLINT(cert-err34-c): the user's own input
   const int sandboxes = argc > 2 ? std::atoi(argv[2]) : 300;  // NOLINT(cert-err34-c)
   if (pods < 0 || sandboxes < 0 || (pods > 0 && pods < 1000)) {
     std::fputs("usage: bench_churn [PODS [SANDBOXES]]: PODS is 0 or at least 1000\n", stderr);

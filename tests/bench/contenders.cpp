@@ -29,8 +29,8 @@ namespace {
 constexpr auto kStartLimit = 30s;
 constexpr auto kKnock = 100us;
 
-/// Runs a command to its end and shows its output only if it fails. A server that was started detached keeps
-/// writing to its file.
+/// Runs a command to its end and shows its output only if it fails. A detached server keeps writing to its
+/// file.
 Result<> command(std::vector<std::string> argv) {
   const auto output = logFile("contender");
   FB_TRY(auto process, ChildProcess::start({.argv = argv, .env = {}, .output = output}));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ways to start the same program, for bench_launch: each from the start command to an accepted connection,
-// all measured in the same way.
+// Ways to start the same program, for bench_launch: all measured in the same way, from the start command to
+// an accepted connection.
 #pragma once
 
 #include "base/clock.hpp"
@@ -18,9 +18,9 @@ struct Contender {
   std::string ip = "127.0.0.1";
   std::uint16_t port = 0;
   std::function<Result<>()> start;  // may return before or after the program listens
-  std::function<Result<>()> stop;   // returns when it is gone
-  /// When it was told to start; called after stop. Empty: when `start` was called. A contender with its own
-  /// thread would otherwise be charged with the time to wake it.
+  std::function<Result<>()> stop;   // returns once it has ended
+  /// The time of the start order; called after stop. Empty: the time when `start` was called. Without it, a
+  /// contender with its own thread would also pay for waking the thread.
   std::function<Stamp()> began = {};
 };
 

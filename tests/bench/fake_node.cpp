@@ -24,8 +24,8 @@ constexpr auto kHonestLife = 5s;  // until the pod is removed
 constexpr auto kAfterlife = 4s;   // how long its fallback may take to end before its cgroups are removed
 constexpr auto kNodeCeiling = 60s;
 constexpr std::size_t kLookalikes = 100;
-// A workload has its own metrics from its first recovery on. The honest pods share a hundred workloads, so
-// that all of these have metrics after a quarter of the run. Whatever grows afterwards grows with the pods.
+// A workload gets its own metrics with its first recovery. The honest pods share a hundred workloads, so that
+// all of these have metrics after a quarter of the run. Any later growth grows with the pods.
 constexpr std::size_t kWorkloads = 100;
 
 std::string honestName(std::size_t number) {
@@ -44,7 +44,7 @@ std::string honestWorkloads() {
   return text;
 }
 
-/// As containerd words it.
+/// Fails with containerd's texts.
 FakePull pull(const std::string& reference) {
   const auto domain = reference.substr(0, reference.find('/'));
   const auto quoted = "\"" + reference + "\"";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node of sandboxes on a fake CRI socket, with a real daemon. Hostile pods have no process; honest ones
+// A node with sandboxes on a fake CRI socket, and a real daemon. Hostile pods have no process; honest ones
 // have a real pause process and cgroup, so that their fallbacks are really launched.
 #pragma once
 
@@ -20,27 +20,27 @@
 
 namespace fallbackd::bench {
 
-/// What the daemon's log says about honest pods.
+/// What the daemon's log reports about honest pods.
 struct HonestLog {
   std::map<std::string, Wall::time_point> ready;  // by name
   std::string failed;                             // the first line of a recovery that failed
 };
 HonestLog readLog(const std::filesystem::path& log);
 
-/// One thread.
+/// Used by one thread.
 class FakeNode {
  public:
-  /// A hundred workloads for the honest pods, each with a registry of its own.
+  /// Has a hundred workloads for the honest pods, each with its own registry.
   static Result<std::unique_ptr<FakeNode>> open();
 
-  /// Removes the oldest if there are more than `kAtOnce`.
+  /// Removes the oldest one if there are more than `kAtOnce`.
   void addHostile(std::size_t number);
   void addHonest(std::size_t number);
   /// Ends honest pods whose time is up.
   void tend();
 
-  /// Milliseconds from the start of the sandbox to the ready fallback, for all honest pods so far. Waits for
-  /// them.
+  /// Milliseconds from the start of the sandbox to the ready fallback, for all honest pods so far. Waits
+  /// until all are ready.
   Result<std::vector<double>> recoveries();
 
   [[nodiscard]] e2e::Daemon& daemon() { return *daemon_; }

@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kAtOnce = 4;
 
-/// Runs `work(i)` for all, several at a time; returns the first error, if any.
+/// Runs `work(i)` for all, several at the same time; returns the first error, if any.
 Result<> inParallel(std::size_t count, const std::function<Result<>(std::size_t)>& work) {
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
@@ -60,7 +60,7 @@ double mebibytes(const std::string& status, const std::string& key) {
   return at == std::string::npos ? 0 : number(std::string_view(status).substr(at + key.size() + 2)) / 1024;
 }
 
-/// The child process that is its spawner. Every thread of a process has its own list of children.
+/// The spawner, which is a child process. Every thread of a process has its own list of children.
 Result<std::optional<pid_t>> spawnerOf(pid_t daemon) {
   const auto tasks = "/proc/" + std::to_string(daemon) + "/task";
   for (const auto& task : std::filesystem::directory_iterator(tasks)) {
@@ -78,7 +78,7 @@ Result<std::optional<pid_t>> spawnerOf(pid_t daemon) {
 Result<> addUsage(pid_t pid, Usage& usage) {
   FB_TRY(const auto stat, ofProcess(pid, "stat"));
   FB_TRY(const auto status, ofProcess(pid, "status"));
-  // Fields after the name, which may contain anything: state is field 3, utime 14, stime 15.
+  // The fields follow the name, which may contain anything: state is field 3, utime 14, stime 15.
   const auto fields = split(std::string_view(stat).substr(stat.rfind(')') + 2), ' ');
   usage.cpuSeconds +=
       (number(fields.at(11)) + number(fields.at(12))) / static_cast<double>(::sysconf(_SC_CLK_TCK));

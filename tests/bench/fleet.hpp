@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node full of pods, and what the daemon costs meanwhile.
+// A node full of pods, and what the daemon costs with them.
 #pragma once
 
 #include "shop.hpp"
@@ -10,17 +10,18 @@
 
 namespace fallbackd::bench {
 
-/// The kubelet's default limit.
+/// kubelet's default limit.
 constexpr int kPodsOfANode = 110;
 
-/// Starts all pods, several at a time as kubelet does; runs `then` for each as soon as it is up (any thread).
+/// Starts all pods, several at the same time as kubelet does; runs `then` for each once it is up (on any
+/// thread).
 Result<std::vector<e2e::Pod>> startPods(
     e2e::Kubelet& kubelet, const std::vector<e2e::PodSpec>& specs,
     const std::function<Result<>(const e2e::Pod&)>& then = [](const e2e::Pod&) { return Result<>(); });
 
 Result<> removePods(e2e::Kubelet& kubelet, const std::vector<e2e::Pod>& pods);
 
-/// Of a daemon together with its spawner.
+/// The usage of a daemon together with its spawner.
 struct Usage {
   double cpuSeconds = 0;
   double residentMiB = 0;

@@ -24,7 +24,7 @@ using namespace fallbackd::e2e;
 
 constexpr int kRounds = 50;
 constexpr auto kCeiling = 30s;
-constexpr double kGoalMillis = 20;  // at P50, where the port is shared
+constexpr double kGoalMillis = 20;  // at P50, if the port is shared
 
 /// Connects without a pause, and records the longest time without an accepted connection.
 class Listener {
@@ -73,7 +73,7 @@ Result<double> outage(const Shop& shop, FaultRegistry& registry, const std::stri
   spec.image = image;
   FB_TRY(const auto id, shop.kubelet->createContainer(pod, spec));
   FB_CHECK(shop.kubelet->startContainer(id));
-  // A container that finds its port taken exits, and then this never happens.
+  // A container that finds its port taken exits, and then this never becomes true.
   const bool served = waitUntil(kCeiling, [&] {
     const auto answer = httpGet(pod.ip, Shop::kPort, "/", 1s);
     return answer && answer->body.find("role=container") != std::string::npos;
@@ -118,7 +118,7 @@ int bench() {
     if (!row) return conclude("handback", std::string(mode) + ": " + row.error().message(), {});
     const double p50 = row->at("p50Ms").as_double();
     if (mode == std::string("start") && p50 > kGoalMillis) {
-      why = "with a shared port nobody listens for " + std::to_string(p50) + " ms";
+      why = "with a shared port nothing listens for " + std::to_string(p50) + " ms";
     }
     rows.push_back(std::move(*row));
     std::fflush(stdout);

@@ -48,7 +48,7 @@ Annotations errorTexts(std::size_t number) {
   };
   Annotations annotations;
   for (std::size_t i = 0; i < kTexts; ++i) {
-    // The registry is one that honest pods need, too.
+    // Honest pods also need this registry.
     choose(annotations, "web" + std::to_string(i), "checkout@1.8.3",
            "honest-" + std::to_string((number + i) % 100) + kRefusingDomain + kWords[i % kWords.size()]);
   }
@@ -67,7 +67,7 @@ Annotations climbingNames(std::size_t number) {
   return annotations;
 }
 
-/// Valid, but many.
+/// Valid fallbacks, but many.
 Annotations manyFallbacks(std::size_t number) {
   Annotations annotations;
   for (std::size_t i = 0; i < kTexts; ++i) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What it costs to know the pods. Recoveries of annotated pods, whose whole configuration is their
-// specification, while the API server answers, hangs and is absent: interleaved in one run, and equal within
-// noise. The servers are threads of this program, with the lowest priority: in life they are on other
-// machines, and here their work would take the daemon's processors. And a node of 250 pods whose states
-// change all the time: CPU and memory of a daemon that follows them beside one without sources.
+// What it costs to know the pods. First: recoveries of annotated pods, with their specification as the whole
+// configuration, while the API server answers, hangs and is absent: interleaved in one run, and equal within
+// noise. The servers are threads of this program with the lowest priority: in reality they are on other
+// machines, and here they would take the daemon's processor time. Second: a node of 250 pods whose states
+// change all the time: CPU and memory of a daemon that follows them, compared with a daemon without sources.
 #include "fake_cri.hpp"
 #include "figures.hpp"
 #include "fleet.hpp"
@@ -34,8 +34,8 @@ using kube_test::Fault;
 
 constexpr auto kCeiling = 60s;
 constexpr int kRounds = 20;
-constexpr int kInARow = 2;  // recoveries of one mode before the next one's turn comes
-// After a recovery the daemon asks what could wait until then. The next recovery is not measured meanwhile.
+constexpr int kInARow = 2;  // recoveries of one mode before the next mode's turn
+// After a recovery the daemon sends the requests that could wait. The next recovery is measured after these.
 constexpr auto kPace = 1s;
 
 constexpr int kPods = 250;
@@ -49,7 +49,7 @@ std::string hostName() {
   return name.data();
 }
 
-/// An API server and a kubelet, and a kubeconfig that leads there.
+/// An API server and a kubelet, and a kubeconfig that points to them.
 struct Cluster {
   std::filesystem::path folder = makeRunDir("kube");
   kube_test::Authority authority{"cluster"};
@@ -83,7 +83,7 @@ struct Cluster {
   }
 };
 
-/// The state of the API server as a source, and the number of pods that are known.
+/// The state of the API server as a source, and the number of known pods.
 std::pair<std::string, int> seenBy(const Daemon& daemon) {
   const auto answer = httpGet("127.0.0.1", daemon.telemetryPort(), "/status");
   if (!answer || answer->status != 200) return {};
@@ -146,7 +146,7 @@ Result<> become(Mode mode, Cluster& cluster, const DeadPort& dead, const Daemon&
   return fail(Stage::kube, Reason::timeout, "the source did not become " + std::string(wanted));
 }
 
-/// Equal within noise: the rule. Each pair is judged, for each percentile.
+/// The rule is "equal within noise". Judges each pair, for each percentile.
 json::array judge(const std::array<Series, kModes.size()>& series, std::string& why) {
   std::printf("\n  equal within noise: the difference, and where 95 %% of resampled differences lie\n");
   json::array rows;
@@ -205,7 +205,7 @@ Result<json::object> recoveries(std::string& why) {
   std::size_t next = 0;
   for (std::size_t round = 0; round < kRounds; ++round) {
     for (std::size_t turn = 0; turn < kModes.size(); ++turn) {
-      const auto mode = (round + turn) % kModes.size();  // none is always the first
+      const auto mode = (round + turn) % kModes.size();  // no mode is always the first
       FB_CHECK(become(kModes.at(mode), cluster, dead, *shop->daemon));
       for (int i = 0; i < kInARow; ++i) {
         FB_TRY(const auto pod, shop->kubelet->startPod(specs.at(next++)));
@@ -214,7 +214,7 @@ Result<json::object> recoveries(std::string& why) {
         const auto accepted = Wall::now();
         const auto started = starts.of(pod.sandboxId);
         if (!started) return fail(Stage::containerd, Reason::timeout, "no /tasks/start for " + pod.sandboxId);
-        // The first of all warms up whatever there is to warm up.
+        // The very first recovery is a warm-up.
         if (next > 1)
           series.at(mode).millis.push_back(
               std::chrono::duration<double, std::milli>(accepted - *started).count());
@@ -230,7 +230,7 @@ Result<json::object> recoveries(std::string& why) {
   return json::object{{"series", std::move(rows)}, {"differences", std::move(differences)}};
 }
 
-/// About as large as pods of clusters are: what the API server and controllers add.
+/// About as large as the pods of clusters, with what the API server and controllers add.
 std::string largePod(const PodSpec& spec, int change) {
   auto pod = described(spec, "registry.example.com/shop/checkout:1.8.3");
   auto& fields = pod["metadata"].as_object()["managedFields"];
@@ -292,7 +292,7 @@ Result<json::object> crowd(std::string& why) {
     options.extra = more;
     return Daemon::start(options);
   };
-  // One after the other: the node is one daemon's.
+  // One after the other: the node belongs to one daemon.
   const auto measure = [&](const std::string& more, bool follows) -> Result<Cost> {
     FB_TRY(const auto daemon, start(more));
     if (follows &&
@@ -338,7 +338,7 @@ Result<json::object> crowd(std::string& why) {
   row("memory, peak, MiB", without.after.peakMiB, with.after.peakMiB);
   printFigure("lists at the start of a daemon", lists, "");
   printFigure("watches in this time", watches, "");
-  printFigure("a watch lasts", watchSeconds, "s on average, as asked for");
+  printFigure("a watch lasts", watchSeconds, "s on average, as requested");
   printFigure("requests of 5,000 nodes in a quiet minute", perMinute,
               "(calculated: one watch for each that ended)");
   constexpr double kMaxMoreMiB = 32;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a launch costs, from the moment detection reports the failure to an accepted connection, compared with
-// posix_spawn, runc and ctr starting the same program, interleaved in one run. Then a hundred launches at
-// once. Usage: bench_launch [ROUNDS [PODS]].
+// What a launch costs, from the moment when detection reports the failure to an accepted connection, compared
+// with posix_spawn, runc and ctr starting the same program, interleaved in one run. Then a hundred launches
+// at the same time. Usage: bench_launch [ROUNDS [PODS]].
 #include "config/load.hpp"
 #include "contenders.hpp"
 #include "cri/grpc_runtime.hpp"
@@ -45,7 +45,7 @@ constexpr double kMaxOverBareP50 = 1.5;
 constexpr double kMaxOverBareP99 = 2;
 constexpr double kMinSpeedupOverRunc = 5;
 
-/// The daemon's own parts below detection, on their own thread: what fallbackd does from the verdict on.
+/// The daemon's own parts after detection, on their own thread: what fallbackd does from the verdict on.
 class Recoveries {
  public:
   /// `hierarchies`: where leaves are created; empty: in all of them.
@@ -114,7 +114,7 @@ class Recoveries {
     const auto add = [&](const char* name, Stamp from, Stamp to) {
       phases[name].push_back(toMillis(to - from));
     };
-    add("1 binary at hand", stamps.detected, *stamps.verified);
+    add("1 binary ready", stamps.detected, *stamps.verified);
     add("2 leaf, root, user", *stamps.verified, *stamps.prepared);
     add("3 health check", *stamps.prepared, *stamps.healthChecked);
     add("4 execveat", *stamps.healthChecked, *stamps.started);
@@ -169,7 +169,7 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   FB_TRY(const auto pod, shop->kubelet->startPod(checkoutPod("web-0")));
   Recoveries recoveries(loaded.config, {});
   FB_CHECK(recoveries.start(pod));
-  // Most nodes have v2 alone today. This machine has it beside v1, so both are measured.
+  // Most nodes have only v2 today. This machine has it beside v1, so both are measured.
   FB_TRY(auto unified, sys::cgroupHierarchies());
   std::erase_if(unified, [](const auto& hierarchy) { return !hierarchy.unified; });
   auto otherConfig = std::make_shared<config::Config>(*loaded.config);
@@ -188,8 +188,8 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
   }
   std::vector<Series> series;
   for (const auto& one : contenders) series.push_back({one.name, {}});
-  // A different order in each round: a contender that always came after the same one would start from the
-  // state in which that leaves the processors. This changes the times by a third.
+  // A different order in each round: a contender that always followed the same one would start from the
+  // processor state that it leaves. This changes the times by a third.
   std::vector<std::size_t> turns(contenders.size());
   std::iota(turns.begin(), turns.end(), 0U);
   std::mt19937 random(1);  // NOLINT(cert-msc32-c,cert-msc51-cpp): the same orders in every run
@@ -229,7 +229,7 @@ Result<json::object> sideBySide(int rounds, std::string& why) {
                       {"ctrOverFallbackP50", over(3, 50)}};
 }
 
-/// All pods exist before the configuration that covers them, so that the daemon meets them all at once.
+/// All pods exist before the configuration that covers them, so that the daemon gets them all at once.
 Result<json::object> allAtOnce(int count, std::string& why) {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   auto nothing = shop->daemonOptions(shop->image());

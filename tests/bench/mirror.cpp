@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the mirror adds to healthy pulls, and how long a pull takes that it answers. Pulls of one image from
-// two registries side by side, of which containerd asks the mirror for one; single answers as containerd asks
-// for them, on a new connection each; pulls of a refused and of a silent registry.
+// two registries side by side, one of them through the mirror; single answers with containerd's requests,
+// each on a new connection; pulls from a refusing and from a silent registry.
 #include "figures.hpp"
 #include "isolate.hpp"
 #include "mirror_node.hpp"
@@ -29,16 +29,16 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 
 constexpr int kPairs = 150;
-constexpr int kRounds = 5;      // the middle one counts: a busy machine disturbs some
-constexpr int kAnswers = 1000;  // of a round
+constexpr int kRounds = 5;      // the middle one counts: a busy machine disturbs some rounds
+constexpr int kAnswers = 1000;  // in a round
 constexpr int kOutagePulls = 20;
 constexpr int kPodsAtOnce = 110;
-constexpr double kMaxAddedMs = 2;  // of one answer, at P99
-constexpr double kNoise = 1.5;     // of a bare server's P99 in the same rounds: then it is the machine
+constexpr double kMaxAddedMs = 2;  // for one answer, at P99
+constexpr double kNoise = 1.5;  // times a bare server's P99 in the same rounds: up to that it is the machine
 constexpr double kMaxAddedToPullMs = 5;
 constexpr double kMaxServedMs = 4000 + 2000;  // the limits of a check, and the pull itself on a busy machine
 
-/// One request; its status, and how long it took with the connection.
+/// Sends one request; returns its status, and how long it took including the connection.
 Result<unsigned> ask(const std::string& address, const std::string& token, const std::string& target,
                      double& ms) {
   const Stopwatch watch;
@@ -86,7 +86,7 @@ Result<json::object> healthy(std::string& why) {
   Series with{"pull with the mirror, image on the node", {}};
   Series without{"pull without it", {}};
   for (int i = 0; i < kPairs + 5; ++i) {
-    // Each is first as often as the other.
+    // Each of them is first equally often.
     for (int turn = 0; turn < 2; ++turn) {
       const bool mirrored = (i + turn) % 2 == 0;
       FB_TRY(const auto ms, pullOf(stage, (mirrored ? stage.with : stage.without)->address()));
@@ -115,7 +115,7 @@ Result<json::object> healthy(std::string& why) {
   std::vector<Target> targets{
       {"a bare server, to compare", bare->address(), "/"},
       {"404: not on the node", mirror, "/v2/shop/none/manifests/1" + ns},
-      {"404: on the node, the registry is well", mirror, "/v2/shop/cart/manifests/1" + ns},
+      {"404: on the node, the registry is healthy", mirror, "/v2/shop/cart/manifests/1" + ns},
       {"404: a layer", mirror, "/v2/shop/cart/blobs/sha256:" + std::string(64, '0') + ns}};
   for (int round = 0; round < kRounds; ++round) {
     for (auto& target : targets) {
@@ -132,7 +132,7 @@ Result<json::object> healthy(std::string& why) {
       target.all.millis.insert(target.all.millis.end(), millis.begin(), millis.end());
     }
   }
-  printHead("answers while the registry is well, connection included, ms");
+  printHead("answers while the registry is healthy, connection included, ms");
   const double noise = kNoise * percentile(targets[0].tails, 50);
   for (auto& target : targets) {
     target.all.name = target.name;

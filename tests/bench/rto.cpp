@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The recovery time as the pod's clients see it: from the sandbox's /tasks/start, by containerd's own time
-// stamp, to an accepted connection on the pod's IP, with a registry that refuses connections. Also, in the
+// stamp, to an accepted connection on the pod's IP, with a registry that refuses connections. Also, for the
 // same pods, the time for the sandbox itself.
 #include "figures.hpp"
 #include "isolate.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node with as many pods as kubelet allows: all stuck behind one dead registry; half of them behind fifteen
-// dead registries of thirty; none stuck at all.
+// A node with as many pods as kubelet allows: all stuck behind one dead registry; half of them stuck behind
+// fifteen dead registries out of thirty; none stuck at all.
 #include "fault_registry.hpp"
 #include "figures.hpp"
 #include "fleet.hpp"
@@ -27,14 +27,14 @@ constexpr int kRegistries = 30;
 constexpr auto kCeiling = 120s;
 constexpr auto kIdle = 300s;
 constexpr std::uint16_t kContainerdMetrics = 1338;  // free: the run has its own network namespace
-// "A handful."
+// At most a handful.
 constexpr double kMaxPulls = 5;
 
 std::string podName(int i) {
   return "web-" + std::to_string(i);
 }
 
-/// When each pod first accepted connections, in milliseconds by `watch`.
+/// When each pod first accepted a connection, in milliseconds of `watch`.
 Result<std::vector<double>> awaitAll(const std::vector<Pod>& pods, const Stopwatch& watch) {
   std::vector<double> millis;
   std::set<std::string> left;
@@ -62,7 +62,7 @@ json::object reportUsage(const Usage& usage, double pulls) {
           {"peakMiB", usage.peakMiB}};
 }
 
-/// All are stuck before the daemon starts, so that it meets them all at once.
+/// All pods are stuck before the daemon starts, so that it gets them all at once.
 Result<json::object> oneDeadRegistry(std::string& why) {
   FB_TRY(const auto shop, Shop::open({.reprobeInterval = "60s", .installBinary = true, .workloadExtra = {}}));
   shop->daemon->kill();
@@ -86,7 +86,7 @@ Result<json::object> oneDeadRegistry(std::string& why) {
   return result;
 }
 
-/// Every other registry fails, in one of three ways.
+/// Every second registry fails, in one of three ways.
 Fault faultOf(int registry) {
   Fault fault;
   if (registry % 2 == 0) return fault;
@@ -124,7 +124,7 @@ Result<Fair> openRegistries(const ContainerdNode& node) {
   return fair;
 }
 
-/// Like kubelet if the registry answers.
+/// Like kubelet when the registry answers.
 Result<> runContainer(const Shop& shop, const Pod& pod, const std::string& image) {
   const auto pulled = shop.kubelet->pullImage(image);
   if (!pulled.ok()) return fail(Stage::containerd, Reason::unavailable, "pull " + image + ": " + pulled.text);
@@ -164,7 +164,7 @@ Result<json::object> halfOfThirty(std::string& why) {
   std::printf("\n  110 pods started four at a time, 30 registries, 15 of them down\n");
   printFigure("pods behind a registry that is down", static_cast<double>(stuck.size()), "");
   printFigure("recoveries", static_cast<double>(recovered.size()), "");
-  printFigure("first pod's start to the last pod that serves", percentile(millis, 100), "ms");
+  printFigure("first pod's start to the last pod serving", percentile(millis, 100), "ms");
   auto result = reportUsage(usage, sumOf(metrics, "fallbackd_probe_pulls_total"));
   result["stuck"] = stuck.size();
   result["recovered"] = recovered.size();

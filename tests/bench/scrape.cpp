@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether clients of the endpoints can slow down a recovery. Interleaves: no clients; a thousand slow-loris
-// clients; ten thousand connections. By fallbackd's own stamps, from the known failure to the ready fallback.
-// The attackers run at the lowest priority: real ones would not use this node's CPU.
+// Whether clients of the endpoints can slow down a recovery. Interleaves rounds with no clients, with a
+// thousand slow-loris clients and with ten thousand connections. Measures from the known failure to the ready
+// fallback, by fallbackd's own stamps. The attackers run at the lowest priority: real ones would not use this
+// node's CPU.
 #include "figures.hpp"
 #include "isolate.hpp"
 #include "shop.hpp"
@@ -34,9 +35,10 @@ constexpr int kPodsOfARound = 12;
 constexpr std::size_t kLorises = 1000;
 constexpr std::size_t kFlood = 10000;
 constexpr auto kCeiling = 60s;
-constexpr double kNoise = 1.5;  // of the quiet P99: noise alone reaches that on a busy machine with two cores
+constexpr double kNoise =
+    1.5;  // times the quiet P99: noise alone reaches that on a busy machine with two cores
 
-/// Connections that request nothing, or very slowly. Those that the server closes are opened again.
+/// Connections that request nothing, or very slowly. When the server closes one, it is opened again.
 class Attack {
  public:
   Attack(std::uint16_t port, std::size_t connections, bool slowly)
@@ -132,7 +134,7 @@ Result<> round(Shop& shop, Mode& mode, int number) {
   return {};
 }
 
-/// From the known failure to the ready fallback, by pod, by the daemon's stamps.
+/// The times from the known failure to the ready fallback, by pod, from the daemon's stamps.
 Result<> readStamps(const Shop& shop, Mode& mode, std::size_t from) {
   FB_TRY(const auto answer, httpGet("127.0.0.1", shop.daemon->telemetryPort(), "/status"));
   std::map<std::string, double> took;
@@ -154,7 +156,7 @@ Result<> readStamps(const Shop& shop, Mode& mode, std::size_t from) {
 Result<int> measure() {
   struct rlimit descriptors {};
   if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0)
-    return failErrno(Stage::cli, "ask for the limit of descriptors");
+    return failErrno(Stage::cli, "read the limit of descriptors");
   descriptors.rlim_cur = descriptors.rlim_max;
   if (::setrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
     return failErrno(Stage::cli, "raise the limit of descriptors");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a stand-in costs: its CreateContainer and StartContainer beside those of a pause container in the same
-// pod, one after the other; and the time from the ready fallback until kubelet has adopted it, which is
-// mostly kubelet's relist.
+// What a stand-in costs: its CreateContainer and StartContainer compared with those of a pause container in
+// the same pod, one after the other; and the time from the ready fallback until kubelet has adopted it, which
+// is mostly kubelet's relist.
 #include "figures.hpp"
 #include "image.hpp"
 #include "isolate.hpp"
@@ -27,12 +27,12 @@ constexpr double kGoalRatio = 1.5;
 constexpr auto kCeiling = 60s;
 constexpr const char* kStandIn = "fallbackd.io/checkout:1.8.3";
 
-/// The histogram's sum, in milliseconds: of one more stand-in, the difference.
+/// The histogram's sum, in milliseconds; its growth is the time of one more stand-in.
 double sumOfPhase(const Metrics& metrics, const std::string& phase) {
   return sumOf(metrics, "fallbackd_stand_in_seconds_sum", "phase=\"" + phase + "\"") * 1000;
 }
 
-/// When the fallback was ready, by /status.
+/// When the fallback was ready, from /status.
 Result<Wall::time_point> readyAt(const Daemon& daemon, const std::string& pod) {
   FB_TRY(const auto answer, httpGet("127.0.0.1", daemon.telemetryPort(), "/status"));
   const auto root = boost::json::parse(answer.body);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When containerd says that tasks started, by its own time stamps.
+// When tasks started, by containerd's own time stamps.
 #pragma once
 
 #include "base/clock.hpp"
@@ -19,7 +19,7 @@
 
 namespace fallbackd::bench {
 
-/// Listens from its construction on, on a thread of its own.
+/// Listens from its construction on, on its own thread.
 class TaskStarts {
  public:
   explicit TaskStarts(const std::string& socket)

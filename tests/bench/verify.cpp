@@ -47,7 +47,7 @@ int bench() {
     const auto output = test::shell(openssl);
     const double other = millisSince(start);
     if (output.code != 0 || output.text.find(digest) == std::string::npos) {
-      return conclude("verify", "openssl says " + output.text, {});
+      return conclude("verify", "openssl reports " + output.text, {});
     }
     if (round == 0) continue;  // the first reader pays for the disk
     ours.millis.push_back(mine);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every implementation of cri::Runtime and cri::EventSource promises. Instantiated with the fake in the
-// unit tests and with containerd in the end-to-end tests, so that the fake cannot drift from what it stands
-// for.
+// unit tests and with containerd in the end-to-end tests, so that the fake cannot drift from the real
+// runtime.
 #pragma once
 
 #include "base/async/pause.hpp"
@@ -29,7 +29,7 @@ class Contract : public testing::TestWithParam<Implementation> {
       GTEST_SKIP() << "scripts/fetch-suites has not fetched the containerd of " << GetParam().name;
   }
 
-  /// Runs the coroutine to its end; throws if that does not come.
+  /// Runs the coroutine to its end; throws if it does not end in time.
   template <class T>
   T ask(boost::asio::awaitable<T> question) {
     auto answer = std::make_shared<std::optional<T>>();
@@ -43,7 +43,7 @@ class Contract : public testing::TestWithParam<Implementation> {
     if (*failure) std::rethrow_exception(*failure);
     return std::move(**answer);
   }
-  /// For what the real runtime announces by nothing.
+  /// Waits for changes that the real runtime does not announce.
   void pause() {
     ask([]() -> boost::asio::awaitable<bool> {
       co_await pauseFor(std::chrono::milliseconds(20));

@@ -19,7 +19,7 @@ using Kind = cri::Event::Kind;
 using Program = ContractNode::Program;
 using testing::ElementsAre;
 
-/// Reads on until so many events about one id have come, or the stream ends.
+/// Reads until this many events about one id have arrived, or the stream ends.
 cri::Awaitable<std::vector<cri::Event>> readAbout(cri::EventStream& stream, std::string id,
                                                   std::size_t count) {
   std::vector<cri::Event> events;

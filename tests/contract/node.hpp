@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node whose runtime is under test, and what kubelet and registries do on it. The contract suite drives it;
-// each implementation of cri::Runtime and cri::EventSource has one.
+// A node whose runtime is under test, with the actions of kubelet and registries on it. The contract suite
+// drives it; each implementation of cri::Runtime and cri::EventSource has one.
 #pragma once
 
 #include "cri/runtime.hpp"
@@ -30,14 +30,14 @@ class ContractNode {
   /// In namespace "shop", with the label app=NAME and the annotation example.com/owner=team. Its sandbox is
   /// ready afterwards.
   virtual Pod startPod(const std::string& name) = 0;
-  /// The pause process ends; CRI still knows the sandbox.
+  /// Ends the pause process; CRI still knows the sandbox.
   virtual void stopSandbox(const Pod& pod) = 0;
   virtual void removeSandbox(const Pod& pod) = 0;
 
   enum class Program : std::uint8_t { serves, fails };
-  /// As kubelet does it: with its labels, its annotation, and the image by its id.
+  /// As kubelet does: with its labels, its annotation, and the image by its id.
   virtual std::string createContainer(const Pod& pod, const std::string& name, Program program) = 0;
-  /// Without kubelet's labels and annotations, as crictl does it.
+  /// As crictl does: without kubelet's labels and annotations.
   virtual std::string createForeignContainer(const Pod& pod, const std::string& name) = 0;
   virtual void startContainer(const std::string& id) = 0;
   /// Waits for the end of a program that fails; stops one that serves, which then exits with 0.
@@ -50,10 +50,10 @@ class ContractNode {
   virtual std::string pullableImage() = 0;
   virtual std::string refusingImage() = 0;
   virtual std::string silentImage() = 0;
-  /// Of the pause container; empty if the runtime does not tell.
+  /// The pause container's image; empty if the runtime does not report it.
   virtual std::string pauseImage() = 0;
 
-  /// The runtime dies; pods run on.
+  /// Kills the runtime; pods keep running.
   virtual void kill() = 0;
   virtual void restart() = 0;
 };

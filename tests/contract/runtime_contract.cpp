@@ -330,7 +330,7 @@ TEST_P(RuntimeContract, ARestartedRuntimeKnowsWhatItKnewBefore) {
   node->kill();
   node->restart();
   std::optional<Result<cri::SandboxStatus>> status;
-  // It listens before it can answer, and a caller asks again.
+  // It listens before it can answer; a caller retries.
   for (int attempt = 0; attempt < 100 && !(status && *status); ++attempt) {
     if (attempt > 0) pause();
     status = ask(runtime().sandboxStatus(pod.sandboxId));

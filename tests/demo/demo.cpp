@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main job on a private containerd: a registry is down, a signed local binary serves a pod, and the pod
+// The main task on a private containerd: a registry is down, a signed local binary serves a pod, and the pod
 // is handed back when the registry returns. Every line reports what really happened.
 #include "base/strings.hpp"
 #include "isolate.hpp"
@@ -104,16 +104,16 @@ class Demo {
     FB_TRY(pod_, shop_->kubelet->startPod(checkoutPod("checkout-7d4f9")));
     const auto pulled = shop_->kubelet->pullImage(shop_->image());
     FB_CHECK(expect(!pulled.ok(), "the pull fails"));
-    tell_.seen("the image cannot be pulled; containerd says:");
+    tell_.seen("the image cannot be pulled; containerd reports:");
     tell_.quote(
         pulled.text.substr(pulled.text.rfind("dial ") == std::string::npos ? 0 : pulled.text.rfind("dial ")));
     FB_TRY(const auto answer, httpGetOk(pod_.ip, Shop::kPort, "/", kCeiling));
-    tell_.seen("the pod answers nevertheless, at http://" + pod_.ip + ":8080/");
+    tell_.seen("the pod still answers, at http://" + pod_.ip + ":8080/");
     tell_.quote(oneLine(answer.body));
     FB_CHECK(expect(answer.body.find("role=fallback") != std::string::npos, "the fallback answers"));
     FB_CHECK(
         expect(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, pod_.spec.name) == "ready"; }),
-               "fallbackd knows that it is ready"));
+               "fallbackd reports that it is ready"));
     FB_TRY(recovery_, recoveryOf(*shop_->daemon, pod_.spec.name));
     tell_.seen("the recovery, from the start of the pod's sandbox (cause: " +
                std::string(recovery_.at("cause").as_string()) + "):");
@@ -142,7 +142,8 @@ class Demo {
                       std::string("the pod's ") + kind));
     }
     for (const char* kind : {"mnt", "pid"}) {
-      FB_CHECK(expect(namespaceOf(pid, kind) != namespaceOf(shop_->daemon->pid(), kind), "not the host's"));
+      FB_CHECK(
+          expect(namespaceOf(pid, kind) != namespaceOf(shop_->daemon->pid(), kind), "it is not the host's"));
     }
     tell_.table(
         {{"namespaces", "net, ipc, uts of the pod; own mount and pid"},

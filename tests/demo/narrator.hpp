@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Narrates for people: in colour on a terminal, in plain text elsewhere.
+// Narrates for people: in colour on a terminal, as plain text elsewhere.
 #pragma once
 
 #include <string>

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto count = problems.count();
     const auto diagnostics = problems.take();
     fuzz::demand(diagnostics.empty() == (count == 0), "every problem is reported");
-    for (const auto& one : diagnostics) fuzz::demand(!one.toString().empty(), "and has a text");
+    for (const auto& one : diagnostics) fuzz::demand(!one.toString().empty(), "every problem has a text");
     if (count != 0) continue;
     for (const auto& raw : workloads) {
       const auto& workload = raw.workload;

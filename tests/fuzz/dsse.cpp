@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An envelope and the key that signed one in the corpus: only what was signed may pass.
+// An envelope, and the key that signed an envelope in the corpus: only what was signed may pass.
 #include "cache/attestation.hpp"
 #include "fuzz.hpp"
 
@@ -39,6 +39,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (!verified) return 0;
   fuzz::demand(verified->keys.size() == 1, "one key signed");
   fuzz::demand(verified->statement.ref.toString() == "checkout@1.8.3", "the statement is the signed one");
-  fuzz::demand(verified->statement.digest == std::string(64, 'a'), "and is about these bytes");
+  fuzz::demand(verified->statement.digest == std::string(64, 'a'), "the statement is about these bytes");
   return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What containerd, a registry or an operator said, as the message of an Event.
+// A text from containerd, a registry or an operator, as the message of an Event.
 #include "fuzz.hpp"
 #include "kube/event_note.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer of untrusted origin: whatever it contains, only plain files of ours appear, and only where they
-// should.
+// A layer of untrusted origin: whatever it contains, only plain files with our owner appear, and only in the
+// target folder.
 #include "fuzz.hpp"
 #include "pack/unpack.hpp"
 #include "sys/file.hpp"
@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// In memory if possible; one per process.
+/// In memory if possible; one folder for each process.
 const std::string& folder() {
   static const auto made = [] {
     std::string path =

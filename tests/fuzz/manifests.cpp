@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes manifests, from their bytes to what is judged of their pods.
+// Kubernetes manifests, from their bytes to the verdicts about their pods.
 #include "coverage/judge.hpp"
 #include "coverage/templates.hpp"
 #include "fuzz.hpp"
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto pod = coverage::judge(node, one.pod);
     fuzz::demand(pod.containers.size() == one.pod.containers.size() + one.pod.initContainers.size(),
                  "each container is judged");
-    for (const auto& container : pod.containers) fuzz::demand(!container.why.empty(), "a verdict has words");
+    for (const auto& container : pod.containers) fuzz::demand(!container.why.empty(), "a verdict has a text");
   }
   return 0;
 }

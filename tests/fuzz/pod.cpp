@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pod's specification, from its bytes to the workload that each of its containers would run as.
+// A pod's specification, from its bytes to the workload of each of its containers.
 #include "fuzz.hpp"
 #include "kube/inherit.hpp"
 #include "kube/version_match.hpp"
@@ -22,12 +22,12 @@ void check(const kube::Inherited& inherited, const config::LauncherSettings& lau
   const auto& workload = inherited.workload;
   fuzz::demand(workload.user.uid != 0, "nobody allowed root");
   fuzz::demand((workload.security.capabilities & ~launcher.allowedCapabilities) == 0,
-               "capabilities are allowed ones");
+               "only allowed capabilities");
   fuzz::demand(workload.security.seccomp.type != config::SecurityProfile::Type::unconfined, "it is confined");
   fuzz::demand(workload.workingDir.starts_with('/'), "paths are absolute");
   for (const auto& [name, value] : workload.env) {
     fuzz::demand(!name.empty() && name.find('=') == std::string::npos && !hasNul(name) && !hasNul(value),
-                 "variables are ones");
+                 "variables are valid");
   }
   for (const auto& volume : workload.volumes) {
     const auto& path = volume.mountPath;
@@ -38,7 +38,7 @@ void check(const kube::Inherited& inherited, const config::LauncherSettings& lau
         !volume.subPath.starts_with('/') && ("/" + volume.subPath + "/").find("/../") == std::string::npos,
         "sub-paths stay in their volume");
     fuzz::demand(volume.path.empty() || isInside(volume.path, launcher.allowedHostPaths.front()),
-                 "host paths are allowed ones");
+                 "only allowed host paths");
   }
   for (const auto& alias : workload.hostAliases) {
     for (const auto& name : alias.names)
@@ -50,7 +50,7 @@ void check(const kube::Inherited& inherited, const config::LauncherSettings& lau
     }
   }
   for (const auto& one : inherited.notInherited)
-    fuzz::demand(!one.path.empty() && !one.why.empty(), "and has words");
+    fuzz::demand(!one.path.empty() && !one.why.empty(), "a problem has a path and a text");
 }
 
 }  // namespace
@@ -58,7 +58,7 @@ void check(const kube::Inherited& inherited, const config::LauncherSettings& lau
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto pod = kube::parsePod(fuzz::text(data, size));
   if (!pod) {
-    fuzz::demand(!pod.error().context.empty(), "a problem has words");
+    fuzz::demand(!pod.error().context.empty(), "a problem has a text");
     return 0;
   }
   config::LauncherSettings launcher;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The messages between daemon, spawner and spare, in both directions; the first byte says which. What was
-// read is written and read again, and must be the same.
+// The messages between daemon, spawner and spare, in both directions; the first byte selects the direction. A
+// message that was read is written and read again, and must be the same.
 #include "spawner/protocol.hpp"
 
 #include "fuzz.hpp"
@@ -19,7 +19,7 @@ void roundTrip(const Message& message, Decode decode) {
   const auto again = decode(*bytes);
   fuzz::demand(again.has_value(), "a message that was written can be read");
   const auto second = encode(*again);
-  fuzz::demand(second && *second == *bytes, "and is the same");
+  fuzz::demand(second && *second == *bytes, "and it is the same message");
 }
 
 /// Reports from three processes in turn, two bytes each.

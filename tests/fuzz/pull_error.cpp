@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pull's error: containerd's text with text of other people in it. The input is the requested reference, a
-// line break, and the text.
+// A pull's error: containerd's text with text of others inside. The input is the requested reference, a line
+// break, and the text.
 #include "watcher/causes/pull_error.hpp"
 
 #include "fuzz.hpp"
@@ -55,6 +55,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                                                     "do request: Get \"https://store.invalid/x\": EOF",
                                                 reference);
   fuzz::demand(elsewhere.cause == Cause::unreachable, "no reference hides a dead host of layers");
-  fuzz::demand(elsewhere.extent == watcher::Extent::one_image, "nor blames the registry");
+  fuzz::demand(elsewhere.extent == watcher::Extent::one_image, "no reference makes it the registry's fault");
   return 0;
 }

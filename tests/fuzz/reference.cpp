@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a pod's author writes into annotations: an image, and a binary.
+// What a pod's author writes in annotations: an image, and a binary.
 #include "domain/binary_ref.hpp"
 #include "domain/image_reference.hpp"
 #include "fuzz.hpp"
@@ -29,7 +29,8 @@ void image(std::string_view text) {
   fuzz::demand(!reference->tag().empty() || !reference->digest().empty(), "it has a tag or a digest");
   const auto again = ImageReference::parse(name);
   fuzz::demand(again.has_value() && again->toString() == name, "containerd's name is canonical");
-  fuzz::demand(again->host() == reference->host() && again->path() == reference->path(), "of the same image");
+  fuzz::demand(again->host() == reference->host() && again->path() == reference->path(),
+               "it names the same image");
 }
 
 void binary(std::string_view text) {
@@ -37,7 +38,7 @@ void binary(std::string_view text) {
   if (!ref) return;
   fuzz::demand(ref->toString() == text && printable(text), "it is unchanged");
   fuzz::demand(ref->fileName().find('/') == std::string::npos, "its file is in the cache's own folder");
-  fuzz::demand(parseBinaryFileName(ref->fileName()) == *ref, "and names only it");
+  fuzz::demand(parseBinaryFileName(ref->fileName()) == *ref, "the file's name gives the same binary");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The payload after its verification: still written by somebody else.
+// The payload after its verification: still written by others.
 #include "base/strings.hpp"
 #include "cache/attestation.hpp"
 #include "fuzz.hpp"
@@ -18,6 +18,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                    again->expires == statement->expires &&
                    again->minimumVersion == statement->minimumVersion &&
                    again->namespaces == statement->namespaces && again->image == statement->image,
-               "and it is the same");
+               "and it is the same statement");
   return 0;
 }

@@ -3,8 +3,8 @@
 // way that Linux offers. Needs a /proc of its own PID namespace. The lines of its report:
 //   ready
 //   victim PID COMM            a process appeared
-//   reached KIND PID DETAIL    before the fallback runs, while the process has something of the host
-//   touched KIND PID DETAIL    before the fallback runs, with nothing of the host left in it
+//   reached KIND PID DETAIL    before the fallback runs, while the process holds something of the host
+//   touched KIND PID DETAIL    before the fallback runs, when the process holds nothing of the host any more
 //   found PID WHAT             what a process stopped by ptrace had, when inspected at leisure
 //   after KIND PID open|ERRNO  the same ways once the fallback runs
 //   end victims=N reached=N touched=N
@@ -18,17 +18,17 @@
 namespace attacker {
 
 struct Options {
-  // A word of the fallback's command line, which appears once the fallback was executed.
+  // A word of the fallback's command line; it appears once the fallback has been executed.
   std::string token = "--port=8080";
-  // What the fallback's file is called, for the moment before that command line appears.
+  // The name of the fallback's file, for the moment before its command line appears.
   std::string program = "memfd:";
-  std::string secret;    // what must not be found in a victim's memory
+  std::string secret;    // must not be found in a victim's memory
   std::string report;    // a file to append to; empty: standard output
   unsigned uid = 65532;  // the fallback's user, as seen from here
-  int seconds = 60;      // exits after that
+  int seconds = 60;      // exits after this time
   int patience = 0;      // how many milliseconds to retry a refused seizure once the fallback runs
   int victims = 0;       // exits after this many have executed or ended; 0: no limit
-  bool kill = false;     // SIGKILL as well, which ends the launch
+  bool kill = false;     // also sends SIGKILL, which ends the launch
 };
 
 /// Writes one line at once, so that nothing is lost if this program is killed.
@@ -44,9 +44,9 @@ std::string describe(pid_t pid);
 /// One way into another process.
 struct Way {
   std::string_view name;
-  /// 0 if it is open, else errno.
+  /// 0 if it is open, otherwise the errno.
   int (*tryIt)(pid_t pid, int pidfd);
-  bool holds;  // seizes the victim: it is inspected at leisure and released
+  bool holds;  // seizes the victim, which is then inspected at leisure and released
 };
 const std::vector<Way>& ways();
 

@@ -51,13 +51,13 @@ std::set<pid_t> running() {
   return pids;
 }
 
-/// Before the fallback runs. Whether a way that was open counts depends on what the victim still has
+/// Attacks before the fallback runs. Whether an open way counts depends on what the victim still holds
 /// afterwards: an inspection that comes too late proves nothing.
 Phase attack(pid_t pid, int pidfd, const Options& options, Count& count) {
   std::set<std::string_view> open;
   for (const double end = now() + kPatience; now() < end;) {
     Phase phase = phaseOf(pid, options);
-    // Each victim begins with another way, because the first that is open may delay the victim.
+    // Each victim begins with a different way, because the first open way may delay the victim.
     for (std::size_t i = 0; i < ways().size() && phase != Phase::executed && phase != Phase::gone; ++i) {
       const Way& way = ways()[(i + static_cast<std::size_t>(count.victims)) % ways().size()];
       if (open.contains(way.name) || way.tryIt(pid, pidfd) != 0) continue;
@@ -78,7 +78,7 @@ Phase attack(pid_t pid, int pidfd, const Options& options, Count& count) {
   return Phase::gone;
 }
 
-/// A process that traced the victim up to its execveat may still hold it for a moment.
+/// Retries: a process that traced the victim up to its execveat may still hold it for a moment.
 int tryPatiently(const Way& way, pid_t pid, int pidfd, int millis) {
   int error = way.tryIt(pid, pidfd);
   for (int i = 0; error == EPERM && way.holds && i < millis; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What /proc shows everybody about a victim, and what it shows a process that has seized it.
+// What /proc shows to everyone about a victim, and what it shows to a process that has seized it.
 #include "attacker.hpp"
 
 #include <algorithm>
@@ -52,7 +52,7 @@ bool allAre(std::string_view line, unsigned wanted) {
   }
 }
 
-/// During execveat the memory is already the program's before its command line is written into it.
+/// During execveat the memory already belongs to the new program before its command line is written.
 bool hasExecuted(pid_t pid, const Options& options) {
   const std::string line = readAll(fileOf(pid, "cmdline"));
   if (line.find(options.token) != std::string::npos) return true;
@@ -90,7 +90,7 @@ std::size_t readMemory(pid_t pid, unsigned long address, std::array<char, kChunk
   return got < 0 ? 0 : static_cast<std::size_t>(got);
 }
 
-/// Maps, and the secret in the mapped memory.
+/// Reports maps, and the secret in the mapped memory.
 void findMemory(pid_t pid, const std::string& secret) {
   static std::array<char, kChunk> buffer;
   const std::string maps = readAll(fileOf(pid, "maps"));
@@ -137,7 +137,7 @@ Phase phaseOf(pid_t pid, const Options& options) {
   if (status.empty() || lineOf(status, "State:").find_first_of("ZX") != std::string_view::npos)
     return Phase::gone;
   if (hasExecuted(pid, options)) return Phase::executed;
-  // A process that is exiting has no memory any more, and so no arguments.
+  // An exiting process no longer has memory, and so has no arguments.
   if (lineOf(readAll(fileOf(pid, "status")), "VmSize:").empty()) return Phase::gone;
   const bool bare = allAre(lineOf(status, "Uid:"), options.uid) && noCapabilities(status);
   return bare ? Phase::bare : Phase::hosts;
@@ -167,7 +167,7 @@ bool stopSeized(pid_t pid, int& state) {
 Phase inspect(pid_t pid, const Options& options) {
   int state = 0;
   if (!stopSeized(pid, state)) return Phase::gone;
-  // Stopped after execution: it was seized before, but nothing of that time is left.
+  // Stopped after execution: it was seized before, but nothing from before is left.
   const bool byExec = state >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8));
   const Phase phase = byExec ? Phase::bare : phaseOf(pid, options);
   const std::string who = std::to_string(pid);

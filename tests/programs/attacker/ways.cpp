@@ -23,8 +23,8 @@ int openedFile(pid_t pid, const char* name, int flags) {
   return 0;
 }
 
-/// Memory is requested at the program's own address. Its stack's address would work, too, but only a process
-/// that may trace sees it in "stat". EFAULT means that only the address is wrong.
+/// Reads memory at the program's own address. The stack's address would also work, but only a process that
+/// may trace sees it in "stat". EFAULT means that only the address is wrong.
 int readMemory(pid_t pid, int /*pidfd*/) {
   std::array<char, 8> bytes{};
   const iovec local{bytes.data(), bytes.size()};

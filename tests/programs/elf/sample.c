@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program to inspect: exits with the given number, or prints its pid. Its health check answers as
-// configured at build time. Without the C library, whose 800 KB every test of the cache would hash, copy and
-// compress.
+// configured at build time. It does not use the C library, because every test of the cache would hash, copy
+// and compress 800 KB more.
 #include <asm/unistd.h>
 #include <signal.h>
 
@@ -12,7 +12,7 @@ __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16,
 __asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tbl begin\n");
 #endif
 
-// Enough that each test which changes or cuts a part of the file finds it.
+// Enough data that each test which changes or cuts a part of the file hits it.
 static volatile char data[16384] = {1};
 
 static long call(long number, long a, long b, long c) {

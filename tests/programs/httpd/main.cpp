@@ -38,7 +38,7 @@ void drainAtSigterm(unsigned seconds) {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-/// Readable once SIGTERM has come, which then does nothing else. -1 if that fails.
+/// A descriptor that becomes readable at SIGTERM, which then has no other effect. -1 if that fails.
 int sigtermAsFile() {
   sigset_t set;
   sigemptyset(&set);
@@ -60,7 +60,7 @@ bool firstLine(const std::string& path, std::string& line) {
   return true;
 }
 
-/// A readiness probe: 0 if the file exists. Beside it, a file tells that the question was answered.
+/// A readiness probe: 0 if the file exists. A second file records that the probe was answered.
 int answerReady(const std::string& path) {
   const int answer = ::access(path.c_str(), F_OK) == 0 ? 0 : kExitUnready;
   const int asked = ::open((path + ".asked").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);

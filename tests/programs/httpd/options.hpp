@@ -17,11 +17,11 @@ struct Options {
   std::string role;        // --role, else the environment's ROLE, else "standalone"
   unsigned slowStartMillis = 0;
   unsigned drainSeconds = 0;  // serves that long after SIGTERM
-  bool graceful = false;      // after SIGTERM it answers those who are there, and ends
+  bool graceful = false;      // after SIGTERM it answers the connected clients, and ends
   bool sharePort = false;     // SO_REUSEPORT
   bool failHealthCheck = false;
-  bool hungry = false;  // GET /eat takes memory until the kernel ends it
-  bool flood = false;   // lines on stdout as fast as possible, besides the service
+  bool hungry = false;  // GET /eat takes memory until the kernel kills it
+  bool flood = false;   // writes lines to stdout as fast as possible while it serves
 };
 
 /// Fills `options`; returns what is wrong with the command line, or an empty text.

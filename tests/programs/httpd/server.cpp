@@ -37,7 +37,8 @@ int listenOn(std::uint16_t port, Port sharing, std::string& error) {
     error = failure("socket");
     return -1;
   }
-  // A fallback and the real container use one port after the other; old connections must not block it.
+  // A fallback and the real container use the same port one after the other; old connections must not block
+  // it.
   const int yes = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   if (sharing == Port::shared) ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
@@ -54,10 +55,10 @@ int listenOn(std::uint16_t port, Port sharing, std::string& error) {
   return fd;
 }
 
-/// As a leak does: a limit below it ends the program.
+/// Like a memory leak: a limit below 1 GiB ends the program.
 void eat() {
   constexpr std::size_t kPiece = 1 << 20;
-  for (int i = 0; i < 1024; ++i) std::memset(new char[kPiece], 1, kPiece);  // NOLINT: never given back
+  for (int i = 0; i < 1024; ++i) std::memset(new char[kPiece], 1, kPiece);  // NOLINT: never freed
 }
 
 void answer(const Client& client, const Answers& answers) {
@@ -132,7 +133,7 @@ std::string serve(std::uint16_t port, Port sharing, int stop, const Answers& ans
   std::vector<Client> clients;
   std::vector<pollfd> polled;
   while (listener >= 0 || !clients.empty()) {
-    polled.assign({{listener, POLLIN, 0}, {listener < 0 ? -1 : stop, POLLIN, 0}});  // -1 is passed over
+    polled.assign({{listener, POLLIN, 0}, {listener < 0 ? -1 : stop, POLLIN, 0}});  // poll ignores -1
     for (const auto& client : clients) polled.push_back({client.fd, POLLIN, 0});
     if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) return failure("poll");
     for (std::size_t index = clients.size(); index > 0; --index) {

@@ -70,7 +70,7 @@ void attack() {
   std::fflush(stdout);
 }
 
-/// Each value of a rule alone and combined with others, and what must keep working.
+/// Tries each value of a rule alone and combined with others, and what must keep working.
 void filter() {
   const struct {
     const char* name;

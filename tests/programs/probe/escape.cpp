@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ways out of the pod. Each tries several calls and counts as an escape if one of them works.
+// Ways out of the pod. Each one tries several calls and counts as an escape if one of them works.
 #include "probe.hpp"
 
 #include <cerrno>
@@ -36,7 +36,7 @@ namespace {
 std::string escapedBy;
 std::string firstRefusal;
 
-/// Remembers what worked, and the first refusal.
+/// Records what worked, and the first refusal.
 void attempt(const std::string& what, long result) {
   if (result >= 0) {
     escapedBy += (escapedBy.empty() ? "" : ", ") + what;
@@ -93,14 +93,14 @@ void otherProcesses(char**) {
   struct stat init {};
   ::stat("/", &root);
   ::stat("/proc/1/root", &init);
-  expectNot("/proc/1/root is another root", root.st_dev != init.st_dev || root.st_ino != init.st_ino);
+  expectNot("/proc/1/root is a different root", root.st_dev != init.st_dev || root.st_ino != init.st_ino);
   for (const char* path : {"/proc/1/root/etc/shadow", "/proc/1/root/../../../etc/shadow",
                            "/proc/1/cwd/etc/shadow", "/proc/2/root", "/proc/self/root/../etc/shadow"}) {
     attempt(std::string("open ") + path, open(path, O_RDONLY));
   }
 }
 
-/// Writes to our own program: now and, in a second stage as another program, when nobody executes it any
+/// Writes to our own program: now and, in a second stage as a different program, when nothing executes it any
 /// more.
 void selfExe(char** arguments) {
   const bool second = arguments[0] != nullptr && std::strcmp(arguments[0], "second") == 0;
@@ -248,7 +248,7 @@ void keyrings(char**) {
                              reinterpret_cast<long>("fallbackd-test"), 0, 0));
   char byte = 0;
   const int fd = ::open("/proc/keys", O_RDONLY | O_CLOEXEC);
-  expectNot("/proc/keys has something", fd >= 0 && ::read(fd, &byte, 1) > 0);
+  expectNot("/proc/keys is not empty", fd >= 0 && ::read(fd, &byte, 1) > 0);
 }
 
 void sessionKey(char**) {
@@ -288,7 +288,7 @@ void kernelFiles(char**) {
   }
 }
 
-/// What the masks are made of, and whether we control it.
+/// Checks what the masks are made of, and whether we control it.
 void masks(char**) {
   attempt("unlink /dev/null", ::unlink("/dev/null"));
   attempt("rename /dev/null", ::rename("/dev/null", "/dev/x"));
@@ -301,7 +301,7 @@ void masks(char**) {
               !S_ISCHR(info.st_mode) || info.st_rdev != ::makedev(1, 3));
     char byte = 0;
     const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    expectNot(std::string(path) + " has something", fd >= 0 && ::read(fd, &byte, 1) > 0);
+    expectNot(std::string(path) + " is not empty", fd >= 0 && ::read(fd, &byte, 1) > 0);
     if (fd >= 0) ::close(fd);
   }
 }
@@ -395,7 +395,7 @@ void volumeLinks(char** arguments) {
   }
 }
 
-/// Standard output is a FIFO of the host: its name leads nowhere in here.
+/// Standard output is a FIFO of the host: in here its name leads nowhere.
 void logs(char**) {
   for (const char* fd : {"/proc/self/fd/1", "/proc/self/fd/2"}) {
     char target[4096] = {};
@@ -403,7 +403,7 @@ void logs(char**) {
     attempt("open the name of the FIFO", open(target, O_RDWR));
     attempt("replace the FIFO", ::symlink("/etc/shadow", target));
     attempt("unlink the FIFO", ::unlink(target));
-    attempt("a file beside the FIFO", open(std::string(fd) + "/../stdin", O_WRONLY | O_CREAT));
+    attempt("create a file beside the FIFO", open(std::string(fd) + "/../stdin", O_WRONLY | O_CREAT));
   }
 }
 

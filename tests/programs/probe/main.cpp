@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fallback binary of the kernel tests. Does what its first argument says, and prints what it sees from
-// inside, one "KEY VALUE" per line.
+// The fallback binary of the kernel tests. Its first argument selects what it does; it prints what it sees
+// from inside, one "KEY VALUE" per line.
 #include "probe.hpp"
 
 #include <cerrno>
@@ -52,7 +52,7 @@ int listenOn(const char* port) {
   for (;;) ::close(::accept(listener, nullptr, nullptr));
 }
 
-/// Starts a grandchild in its own session, as a daemon does to escape. Returns when it exists.
+/// Starts a grandchild in its own session, as a daemon does to escape. Returns once it exists.
 void leaveDaemonBehind() {
   int up[2];
   if (::pipe(up) != 0) ::_exit(65);
@@ -73,7 +73,7 @@ int createFile(const char* path) {
   return fd >= 0 ? 0 : 1;
 }
 
-/// A command that a probe runs beside the fallback. Its exit code is all that anybody learns of it.
+/// A command that a probe runs beside the fallback. Only its exit code is visible outside.
 int answer(const std::string& what, const char* value) {
   if (what == "exists") return ::access(value, F_OK) == 0 ? 0 : 1;
   if (what == "uid") return static_cast<int>(::getuid()) == std::atoi(value) ? 0 : 1;
@@ -139,7 +139,7 @@ int haveFamily() {
   return 0;
 }
 
-/// Many programs log to /dev/stdout by name.
+/// Opens /dev/stdout by name, as many programs do for their log.
 int reopenOutput() {
   std::FILE* out = std::fopen("/dev/stdout", "we");
   if (out == nullptr) {

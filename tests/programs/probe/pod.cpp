@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program of a pod in a comparison: it accepts any arguments, prints them, what it sees of its mounts,
+// The program of a pod in a comparison: it accepts any arguments and prints them, what it sees of its mounts,
 // and its world, one "KEY<TAB>VALUE" per line. Exits at SIGTERM.
 #include "probe.hpp"
 
@@ -38,7 +38,7 @@ std::string contentOf(const std::string& file) {
   return oneLine({bytes, length});
 }
 
-/// Files with their content, by name, links followed.
+/// Collects files with their content, by name; follows links.
 void collect(const std::string& path, const std::string& name, int depth,
              std::map<std::string, std::string>& all) {
   struct stat info {};
@@ -94,7 +94,7 @@ int main(int argc, char** argv) {
                 ::access(point.c_str(), W_OK) == 0 ? "yes" : failure().c_str());
   }
   probe::world();
-  // Blocked only now: the report shows what was inherited.
+  // SIGTERM is blocked only now: the report shows what was inherited.
   sigprocmask(SIG_BLOCK, &term, nullptr);
   int number = 0;
   sigwait(&term, &number);

@@ -9,18 +9,18 @@ namespace probe {
 /// Namespaces, identity, descriptors, environment, mounts, limits, files, as seen from inside.
 void report(int argc, char** argv);
 
-/// Everything that a process inherits or sees, to compare two ways of starting one. Keys may contain spaces:
-/// each line is "KEY<TAB>VALUE".
+/// Everything that a process inherits or sees, for comparing two ways of starting it. Keys may contain
+/// spaces: each line is "KEY<TAB>VALUE".
 void world();
 
 /// Makes calls that must be refused and prints "NAME ERRNO" for each, 0 if it was not refused.
 void attack();
 
-/// Calls on both sides of the filter's rules with arguments: "refused NAME ERRNO", "allowed NAME ERRNO".
+/// Makes calls on both sides of the filter's rules: "refused NAME ERRNO", "allowed NAME ERRNO".
 void filter();
 
-/// One way out of the pod: prints "escaped WHAT" (WHAT is empty if all was refused) and "refused WHAT: HOW"
-/// for the first refusal. False for an unknown name. `arguments` ends with a null pointer.
+/// Tries one way out of the pod: prints "escaped WHAT" (WHAT is empty if everything was refused) and "refused
+/// WHAT: HOW" for the first refusal. False for an unknown name. `arguments` ends with a null pointer.
 bool escape(const std::string& name, char** arguments);
 
 }  // namespace probe
