@@ -37,7 +37,7 @@ bool has(const Output& output, const std::string& text) {
 /// The attestation formats that attest-blob can write.
 enum class Form { bundle, bareEnvelope, oldBundle, bareStatement };
 
-/// Parameter: the suite from which scripts/fetch-suites took the cosign.
+/// Parameter: the suite that scripts/fetch-suites took the cosign from.
 class Cosign : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -181,7 +181,7 @@ TEST_P(Cosign, ItsBundleIsAdmitted) {
   expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
 }
 
-/// The way of a key in a KMS, with one of cosign's own encrypted files in its place: only cosign can use it.
+/// Like a key in a KMS, with one of cosign's own encrypted files in its place: only cosign can use it.
 TEST_P(Cosign, AKeyThatOnlyCosignCanOpenSigns) {
   password_ = "correct horse";
   makeCosignKey();
@@ -254,7 +254,7 @@ TEST_P(Cosign, ImportsAKeyOfKeygen) {
   keygen("ours");
   E2E_TRY(const auto imported, cosign({"import-key-pair", "--yes", "--key", path("ours.key"),
                                        "--output-key-prefix", path("imported")}));
-  // Debian's 2.5.0 imports neither PKCS #8 nor SEC 1, only what its own generate-key-pair makes.
+  // Debian's 2.5.0 imports neither PKCS #8 nor SEC 1, only keys from its own generate-key-pair.
   if (has(imported, "error validating ecdsa key: unsupported public key type")) {
     GTEST_SKIP() << "this cosign's import-key-pair refuses P-256 keys:  " << imported.text;
   }
@@ -277,7 +277,7 @@ TEST_P(Cosign, ItsEd25519IsAdmitted) {
   E2E_CHECK(cosignOk(
       {"import-key-pair", "--yes", "--key", path("ours.key"), "--output-key-prefix", path("imported")}));
   E2E_TRY(const auto made, attest(Form::bundle, "imported", "theirs"));
-  // cosign 3 signs with Ed25519ph and verifies with plain Ed25519, which is what we do: sigstore/cosign#5074.
+  // cosign 3 signs with Ed25519ph and verifies with plain Ed25519, as we do: sigstore/cosign#5074.
   if (hasSigningConfig_ && has(made, "could not verify envelope")) {
     GTEST_SKIP() << "this cosign refuses its own Ed25519 signature: " << made.text;
   }

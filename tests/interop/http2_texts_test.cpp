@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // No containerd offers HTTP/2 to a registry, so its error texts come from a client with the same libraries: a
-// Go program, and a server that fails. The parser must recognise each of them.
+// Go program that talks to a failing server. The parser must recognise each text.
 #include "http2_server.hpp"
 #include "shell.hpp"
 #include "temp_folder.hpp"

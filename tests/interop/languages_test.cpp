@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs as compilers of other languages make them, from the sources below, signed and admitted.
+// Programs built by compilers of other languages from the sources below, signed and admitted.
 #include "shell.hpp"
 #include "signed_cache.hpp"
 
@@ -18,7 +18,7 @@ struct LanguagesTest : testing::Test {
     ASSERT_EQ(ctl("keygen --out " + path("keys/k")).code, 0);
   }
   [[nodiscard]] std::string path(const std::string& name) const { return folder.path() + "/" + name; }
-  /// Runs in the folder; keeps nothing between tests and downloads nothing.
+  /// Runs a command in the folder; keeps nothing between tests and downloads nothing.
   Output run(const std::string& command) const {
     return test::shell(
         "cd " + folder.path() + " && export HOME=" + folder.path() +
@@ -105,7 +105,7 @@ TEST_F(LanguagesTest, Go) {
   const auto refused = admit("it");
   EXPECT_TRUE(says(refused, "elf_dynamic") && says(refused, "-linkmode external -extldflags -static-pie"))
       << refused.text;
-  // The advice works.
+  // The advice in the message works.
   const auto corrected =
       run("cd src && CGO_ENABLED=1 go build -buildmode=pie "
           "-ldflags '-linkmode external -extldflags -static-pie' -o ../it .");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names and connections of a fallback in the pod's network, compared with a container of the pod: programs of
-// three C libraries and Go, a DNS server that only the pod can reach, a mesh's redirection.
+// Names and connections of a fallback in the pod's network, compared with a container of the pod: programs
+// with three C libraries and in Go, a DNS server that only the pod can reach, a mesh's redirection.
 #include "launch_fixture.hpp"
 #include "shell.hpp"
 
@@ -98,7 +98,7 @@ class Names : public LaunchTest {
   [[nodiscard]] std::string inPod() const {
     return "nsenter --net=/proc/" + std::to_string(sandbox->pause()) + "/ns/net ";
   }
-  /// Runs in the pod's network until the test ends; ready when its output contains `up`.
+  /// Runs a server in the pod's network until the test ends; ready when its output contains `up`.
   void serve(const std::string& command, const std::string& up) {
     const std::string log = folder / ("server-" + std::to_string(servers_.size()));
     std::string line = "exec " + inPod() + command + " >" + log + " 2>&1 </dev/null";
@@ -142,8 +142,8 @@ class Names : public LaunchTest {
     stop(process);
     return log;
   }
-  /// A short name found through the pod's search domain, a name with few dots outside it, and one that does
-  /// not exist.
+  /// Looks up a short name that is found through the pod's search domain, a name with few dots outside it,
+  /// and a name that does not exist.
   void expectNames(const std::string& program) {
     const auto log = outputOf(program, {"checkout", "api.example.com", "nowhere"});
     EXPECT_THAT(log, HasSubstr("checkout is 10.1.2.3\n"));
@@ -158,7 +158,7 @@ class Names : public LaunchTest {
 
 TEST_F(Names, ResolveWithGlibcStatic) {
   setUpDns();
-  // glibc warns that a static getaddrinfo may load libraries. An empty root has none, and it works.
+  // glibc warns that a static getaddrinfo may load libraries. An empty root has none, and the lookup works.
   expectNames(compiled(kCSource, "main.c", "gcc -O1 -static-pie main.c -o program 2>/dev/null"));
 }
 
@@ -174,7 +174,7 @@ TEST_F(Names, ResolveWithGo) {
 
 TEST_F(Names, AMeshRedirectsAFallbackLikeAContainer) {
   const auto program = compiled(kCSource, "main.c", "gcc -O1 -static-pie main.c -o program 2>/dev/null");
-  // An address and a default route, as a pod has them; nobody is at the other end.
+  // An address and a default route, as a pod has them; nothing is at the other end.
   for (const char* step : {"link add eth0 type veth peer name other", "link set eth0 up", "link set other up",
                            "address add 10.88.0.2/24 dev eth0", "route add default via 10.88.0.1"}) {
     ASSERT_EQ(shell(inPod() + "ip " + step).code, 0) << step;
@@ -192,11 +192,11 @@ TEST_F(Names, AMeshRedirectsAFallbackLikeAContainer) {
       "    c.sendall(b\"the sidecar\\n\")\n"
       "    c.close()'",
       "listening");
-  // The same from a container's process: in the pod's network, however it got there.
+  // The same from a container's process: it counts only that it is in the pod's network.
   const auto other = shell(inPod() + "timeout 10 " + program + " greet 192.0.2.1 80 | head -n 1");
   EXPECT_THAT(other.text, HasSubstr("there is the sidecar\n"));
   EXPECT_THAT(outputOf(program, {"greet", "192.0.2.1", "80"}), HasSubstr("there is the sidecar\n"));
-  // The mesh exempts its own user, whoever runs as it.
+  // The mesh exempts its own user, and so any program that runs as that user.
   EXPECT_THAT(outputOf(program, {"greet", "192.0.2.1", "80"}, 1337), HasSubstr("there is nobody\n"));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a fallback serves if Kubernetes does not know.
+// Where a fallback's address is shown while Kubernetes does not know it.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -20,7 +20,7 @@ constexpr auto kCeiling = 30s;
 TEST(ReachAddress, IsShownInEveryInterface) {
   RecordProperty("item", "12");
   RecordProperty("attack",
-                 "kubelet hangs in a pull, so the pod's status.podIP is empty: nobody finds the fallback");
+                 "kubelet hangs in a pull, so the pod's status.podIP is empty: no client finds the fallback");
   E2E_TRY(const auto shop, Shop::open());
   E2E_TRY(const auto pod, shop->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop->daemon, "web-0") == "ready"; }))

@@ -21,7 +21,7 @@ using test::contentOf;
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-/// A daemon with this control socket; nothing else that it needs exists.
+/// Starts a daemon with this control socket; nothing else that it needs exists.
 Result<ChildProcess> startWith(const fs::path& folder, const fs::path& socket) {
   for (const char* name : {"cache", "keys", "pods"}) fs::create_directories(folder / name);
   std::ofstream(folder / "fallbackd.yaml")
@@ -44,11 +44,11 @@ TEST(Anchor, AFileAtTheControlSocketsPathIsNotRemoved) {
   const auto precious = folder / "precious";
   std::ofstream(precious) << "precious\n";
   E2E_TRY(auto daemon, startWith(folder, precious));
-  // Either it refuses, or it listens where the file was.
+  // It either refuses to start, or listens in the file's place.
   ASSERT_TRUE(waitUntil(30s, [&] { return !daemon.running() || fs::is_socket(precious); }))
       << contentOf(folder / "log");
   EXPECT_EQ(contentOf(precious), "precious\n") << "the daemon removed a file that is not its own";
-  EXPECT_FALSE(daemon.running()) << "it runs without saying that the path is taken";
+  EXPECT_FALSE(daemon.running()) << "it runs without reporting that the path is taken";
 }
 
 TEST(Anchor, ALeftoverSocketIsReplaced) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the author of a pod can write into its annotations, and what others must not notice of it.
+// What a pod's author can write in its annotations, and what other pods must not notice of it.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
@@ -20,13 +20,13 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-// Longer than anything that works takes.
+// Longer than any successful step takes.
 constexpr auto kCeiling = 30s;
 
 const std::string kBinary = "fallbackd.io/binary.";
 const std::string kImage = "fallbackd.io/image.";
 
-/// The daemon's highest usage while this object lived.
+/// The daemon's highest usage during this object's life.
 class Usage {
  public:
   explicit Usage(pid_t pid) : folder_("/proc/" + std::to_string(pid)), thread_([this] { watch(); }) {}
@@ -50,7 +50,7 @@ class Usage {
         if (!line.starts_with("VmRSS:")) continue;
         residentKiB_ = std::max<std::size_t>(residentKiB_, std::stoul(line.substr(6)));
       }
-      std::this_thread::sleep_for(20ms);  // measured from outside: there is no event
+      std::this_thread::sleep_for(20ms);  // polls from outside: there is no event
     }
   }
 
@@ -61,7 +61,7 @@ class Usage {
   std::thread thread_;  // last: it uses the other members
 };
 
-/// Pods of the namespaces "evil" and "honest" may choose; the workload "checkout" of "shop" is the
+/// Pods of the namespaces "evil" and "honest" may choose; the workload "checkout" in "shop" is the
 /// operator's.
 class ReachAnnotations : public testing::Test {
  protected:
@@ -73,7 +73,7 @@ class ReachAnnotations : public testing::Test {
   void configure(DaemonOptions options) const {
     options.extra += "podAnnotations: {namespaces: [evil, honest]}\n";
     E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    // Started with it; its usage before does not matter.
+    // It was started with the shop; its usage before does not matter.
     shop_->daemon->kill();
     E2E_CHECK(shop_->daemon->restart());
   }
@@ -109,7 +109,7 @@ class ReachAnnotations : public testing::Test {
              shop_->daemon->logText().find(pod + ": annotation") != std::string::npos;
     });
   }
-  /// Containers of the pod that have or had a recovery. One that failed is retried, and counts once.
+  /// Containers of the pod that have or had a recovery. A failed one is retried, and counts once.
   [[nodiscard]] std::size_t recoveriesOf(const std::string& pod) const {
     const auto root = status();
     if (!root) return 0;
@@ -172,7 +172,7 @@ TEST_F(ReachAnnotations, TheNodesPasswordIsNotLent) {
   ASSERT_TRUE(decided("hostile-0")) << shop_->daemon->logText();
   E2E_TRY(const auto borrowed, shop_->kubelet->imagePresent(secret));
   EXPECT_FALSE(borrowed) << "the private image was pulled with the node's password: the pod can now run it";
-  EXPECT_EQ(waitsAs("hostile-0"), "undecided") << "without a password the registry says 401";
+  EXPECT_EQ(waitsAs("hostile-0"), "undecided") << "without a password the registry answers 401";
 
   E2E_TRY(const auto honest, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return waitsAs("web-0") == "image present"; }))
@@ -224,7 +224,7 @@ TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotExhaustTheDaemon) {
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();
   const auto took = watch.millis();
-  // Everything that the attack can start is started by now.
+  // By now everything that the attack can start has started.
   std::size_t before = 0;
   waitUntil(kCeiling, [&] {
     const auto now = recoveriesOf("hostile-0");
@@ -232,7 +232,7 @@ TEST_F(ReachAnnotations, SixHundredNamesOfOnePodDoNotExhaustTheDaemon) {
     if (!same) std::this_thread::sleep_for(500ms);
     return same;
   });
-  EXPECT_LE(recoveriesOf("hostile-0"), 16U) << "fallbacks of one pod, by names that it made up";
+  EXPECT_LE(recoveriesOf("hostile-0"), 16U) << "fallbacks of one pod, by invented names";
   EXPECT_LT(usage.descriptors(), 400U) << "descriptors open in the daemon";
   EXPECT_LT(usage.residentMiB(), 300U) << "MiB of memory of the daemon";
   EXPECT_LT(took, 5000.0) << "milliseconds that the honest pod waited";
@@ -260,7 +260,7 @@ TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotExhaustTheDaemon) {
       << shop_->daemon->logText();
   const auto took = watch.millis();
   EXPECT_LT(took, 5000.0) << "milliseconds that the honest pod waited";
-  // Everything that the attack can start is started by now.
+  // By now everything that the attack can start has started.
   double begun = 0;
   waitUntil(kCeiling, [&] {
     const auto metrics = shop_->daemon->metrics();
@@ -271,7 +271,7 @@ TEST_F(ReachAnnotations, ManyPodsOfOneNamespaceDoNotExhaustTheDaemon) {
   });
   EXPECT_GT(begun, 0) << "no fallback is active, not even the honest pod's";
   EXPECT_LT(usage.descriptors(), 800U) << "descriptors open in the daemon";
-  EXPECT_LE(begun, 258) << "fallbacks of one namespace, by names that it made up";
+  EXPECT_LE(begun, 258) << "fallbacks of one namespace, by invented names";
   std::printf("  honest pod ready after %.0f ms, %zu descriptors, %zu MiB, %.0f fallbacks\n", took,
               usage.descriptors(), usage.residentMiB(), begun);
 }

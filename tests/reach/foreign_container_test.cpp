@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Somebody creates a container in a pod that runs its fallback, with the name of the container that the pod
-// waits for: a person with crictl, a debugger, another tool. Only the real container may end the fallback.
+// A container is created in a pod that runs its fallback, with the name of the container that the pod waits
+// for: by a person with crictl, a debugger or a different tool. Only the real container may end the fallback.
 #include "cri_requests.hpp"
 #include "e2e_gtest.hpp"
 #include "image.hpp"
@@ -19,7 +19,7 @@ namespace v1 = runtime::v1;
 using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 30s;
-// Long enough to react to an event many times over.
+// Long enough to react to an event many times.
 constexpr auto kPatience = 3s;
 
 class ReachForeignContainer : public testing::Test {
@@ -40,7 +40,7 @@ class ReachForeignContainer : public testing::Test {
     pid_ = fallbackPid(*shop_->daemon, "web-0");
   }
 
-  /// A container of the toolbox's image with the name of the pod's container, changed by `edit`, and running.
+  /// Starts a container of the toolbox's image with the name of the pod's container, changed by `edit`.
   void make(const std::function<void(v1::ContainerConfig&)>& edit) {
     ContainerSpec spec;
     spec.name = "checkout";

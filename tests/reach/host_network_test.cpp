@@ -43,7 +43,7 @@ class ReachHostNetwork : public testing::Test {
                                           .output = logFile("fallbackd-elsewhere")}));
   }
 
-  /// The pod's recovery, as fallbackctl shows it: the daemon's TCP port is in its own network.
+  /// The pod's recovery, as shown by fallbackctl: the daemon's TCP port is in its own network.
   [[nodiscard]] std::optional<json::object> recovery() const {
     const auto said = run({.argv = {binary("fallbackctl"), "status", "--socket",
                                     shop_->daemon->controlSocket(), "--output", "json"},
@@ -71,7 +71,8 @@ class ReachHostNetwork : public testing::Test {
 };
 
 TEST_F(ReachHostNetwork, AServingFallbackIsNotKilledForAnAddressTheDaemonCannotReach) {
-  RecordProperty("attack", "A pod uses the node's network, and the daemon, as a DaemonSet, a different one");
+  RecordProperty("attack",
+                 "A pod uses the node's network, and the daemon, as in a DaemonSet, a different one");
   auto spec = checkoutPod("web-0");
   spec.hostNetwork = true;
   E2E_TRY(const auto pod, shop_->kubelet->startPod(spec));

@@ -7,7 +7,7 @@
 namespace fallbackd::e2e {
 namespace {
 
-/// The whole output would hide the message.
+/// Returns a bool because the whole output would hide the message.
 bool says(const std::string& output, const char* word) {
   return output.find(word) != std::string::npos;
 }

@@ -37,7 +37,7 @@ constexpr auto kCeiling = 30s;
 class Loop : public testing::Test {
  protected:
   void TearDown() override {
-    // First: a process that hangs in it cannot be killed before.
+    // Comes first: a process that hangs in it cannot be killed earlier.
     fuse_.reset();
     clients_.clear();
     shop_.reset();
@@ -114,7 +114,7 @@ double cpuSeconds(pid_t pid) {
   return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
-/// Of the daemon with its helpers, which are its children.
+/// The CPU time of the daemon with its helpers, which are its children.
 double daemonCpu(pid_t daemon) {
   double seconds = cpuSeconds(daemon);
   const auto number = std::to_string(daemon);
@@ -157,7 +157,7 @@ TEST_F(Loop, AVolumeThatNeverAnswersBlocksOnlyItsOwnPod) {
                                        "volumes/kubernetes.io~csi/data/mount");
   ASSERT_TRUE(fuse_->mounted()) << fuse_->error();
   E2E_TRY(const auto hanging, shop_->kubelet->startPod(hostile));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return fuse_->asked() > 0; })) << "the daemon does access the volume";
+  ASSERT_TRUE(waitUntil(kCeiling, [&] { return fuse_->asked() > 0; })) << "the daemon must access the volume";
 
   EXPECT_TRUE(healthy()) << "/healthz fails: the loop hangs in the pod's volume";
   E2E_TRY(const auto honest, shop_->kubelet->startPod(checkoutPod("honest")));
@@ -201,7 +201,7 @@ TEST_F(Loop, FloodsOfLogLinesSlowOnlyTheFlood) {
     logs.push_back(pod.logDirectory / "checkout-fallback" / "0.log");
     ASSERT_TRUE(ready(spec.name)) << shop_->daemon->logText();
   }
-  // The burst of their first seconds is allowed.
+  // The burst of the first seconds is allowed.
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return lastLineOf(logs.back()) > 25'000; }));
 
   const Stopwatch watch;
@@ -248,11 +248,11 @@ TEST_F(Loop, ClientsOnTcpDoNotBlockRootsSocket) {
     ASSERT_TRUE(ready("web-0"));
     const bool received =
         waitUntil(10s, [] { return textOf(logFile("watch")).find("web-0") != std::string::npos; });
-    EXPECT_TRUE(received) << "fallbackctl watch: TCP holds all event streams; it said: "
+    EXPECT_TRUE(received) << "fallbackctl watch: TCP holds all event streams; its output: "
                           << textOf(logFile("watch"));
   }
   clients_.clear();
-  // Many answers that nobody reads: each of these is "being answered" for as long as the server waits.
+  // Many answers that no client reads: each is "being answered" for as long as the server waits.
   std::string requests;
   for (int i = 0; i < 100; ++i) requests += "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
   for (int i = 0; i < 160; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a daemon ends at its start although it does not own it.
+// What a daemon ends when it starts although it does not own it.
 #include "cgroups.hpp"
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
@@ -37,7 +37,7 @@ TEST_F(OneDaemon, ASecondDaemonDoesNotEndTheFirstsFallbacks) {
   const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
   E2E_TRY(const auto process, sys::openPidFd(Stage::cli, pid));
 
-  // Ready or refused: it has looked at the existing leaves in both cases.
+  // Ready or refused: in both cases it has looked at the existing leaves.
   const auto second = Daemon::start(shop_->daemonOptions(shop_->image()));
   EXPECT_FALSE(second) << "two daemons run on one node";
   EXPECT_FALSE(sys::hasEnded(Stage::cli, process).value_or(true))
@@ -77,7 +77,7 @@ TEST_F(OneDaemon, AStartDoesNotEndFallbacksOfANestedNode) {
                               std::to_string(inside.pid())));
   }
   E2E_CHECK(shop_->daemon->restart());
-  // It has looked at all leaves by the time it watches for pods.
+  // It has looked at all leaves before it watches for pods.
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }))
       << shop_->daemon->logText();

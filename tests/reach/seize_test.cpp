@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A container of a pod that shares its process namespace attacks every fallback that is launched into the
-// pod, before the process becomes the fallback: tests/programs/attacker. On the real containerd; tests/kernel
-// does it more often, with the kernel alone.
+// A container of a pod that shares its process namespace attacks every fallback that is launched in the pod,
+// before the process becomes the fallback: tests/programs/attacker. On the real containerd; tests/kernel does
+// it more often, with only the kernel.
 #include "base/strings.hpp"
 #include "e2e_gtest.hpp"
 #include "image.hpp"
@@ -45,7 +45,7 @@ class ReachSeize : public testing::Test {
     E2E_TRY(shop_, Shop::open({}));
     import(kImage, "attacker");
     auto options = shop_->daemonOptions(shop_->image());
-    // Another pod's workload: its data must not be in the memory of a new process of this pod.
+    // A different pod's workload: its data must not be in the memory of a new process of this pod.
     options.workloads =
         workload("other", "other", "other", "readiness: {exec: {}}") + "  env: {PASSWORD: " + kSecret + "}\n";
     for (int i = 0; i < kContainers; ++i) {
@@ -74,7 +74,7 @@ class ReachSeize : public testing::Test {
            "]\n  user: {uid: 65532, gid: 65533}\n  " + readiness + "\n";
   }
 
-  /// A pod with the attacker in it, which is running before the daemon hears of the pod's other containers.
+  /// Starts a pod with the attacker in it, which runs before the daemon learns of the pod's other containers.
   void startPod(const std::string& name, int victims, Pod& pod) const {
     auto spec = checkoutPod(name);
     spec.sharePid = true;
@@ -99,7 +99,7 @@ class ReachSeize : public testing::Test {
     E2E_CHECK(shop_->daemon->restart());
   }
 
-  /// Until the attacker has finished with all of them.
+  /// Waits until the attacker has finished with all of them.
   void readReport(const Pod& pod, std::string& report) const {
     const auto ended = [&] {
       report = reportOf(pod);
@@ -138,7 +138,7 @@ TEST_F(ReachSeize, NothingOfTheHostIsReachedBeforeTheFallbackRuns) {
       const auto words = split(line, ' ');
       if (words[0] == "victim") ++victims;
       if (words[0] == "found" && line.ends_with("secret in its memory"))
-        ways.insert("another pod's password");
+        ways.insert("a different pod's password");
       if (words[0] != "reached" || words.size() < 3) continue;
       if (first.empty()) first = line;
       ways.insert(std::string(words[1]));
@@ -152,13 +152,13 @@ TEST_F(ReachSeize, NothingOfTheHostIsReachedBeforeTheFallbackRuns) {
   for (const auto& way : ways) all += (all.empty() ? "" : ", ") + way;
   EXPECT_TRUE(reached.empty()) << reached.size() << " of " << victims << " new processes reached by " << all
                                << "; first: " << first;
-  EXPECT_FALSE(ways.contains("another pod's password")) << "found in the memory of a process of this pod";
+  EXPECT_FALSE(ways.contains("a different pod's password")) << "found in the memory of a process of this pod";
 }
 
 /// The attacker's report about one process: way -> "open" or the error's name.
 using Ways = std::map<std::string, std::string>;
 
-/// By process, of those that executed the fallback.
+/// By process, for those that executed the fallback.
 std::map<std::string, Ways> openAfter(const std::string& report) {
   std::map<std::string, Ways> all;
   for (const auto line : split(report, '\n')) {
@@ -170,7 +170,7 @@ std::map<std::string, Ways> openAfter(const std::string& report) {
   return all;
 }
 
-/// Waits until every way was tried on that many processes.
+/// Waits until every way was tried on this many processes.
 bool wholly(const Pod& pod, int processes, std::map<std::string, Ways>& all) {
   return waitUntil(kCeiling, [&] {
     all = openAfter(ReachSeize::reportOf(pod));
@@ -186,7 +186,7 @@ TEST_F(ReachSeize, AfterwardsAFallbackIsAsOpenAsAContainer) {
   startPod("web-0", 2 * kContainers, pod);
   std::map<std::string, Ways> fallbacks;
   ASSERT_TRUE(wholly(pod, kContainers, fallbacks)) << reportOf(pod);
-  // runc's own steps are victims as well, until it executes the program.
+  // runc's own steps are also victims, until it executes the program.
   ContainerSpec container;
   container.name = "real";
   container.image = kServer;

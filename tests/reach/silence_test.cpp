@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon restarts while nobody can say what runs: containerd is down, /run is full, its journal is
+// The daemon restarts while nothing can report what runs: containerd is down, /run is full, its journal is
 // damaged. Serving fallbacks must keep serving.
 #include "e2e_gtest.hpp"
 #include "run_dir.hpp"
@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 constexpr auto kCeiling = 30s;
-// A daemon that ends unknown processes does so at its start.
+// A daemon that ends unknown processes does so when it starts.
 constexpr auto kPatience = 4s;
 
 class ReachSilence : public testing::Test {
@@ -34,7 +34,7 @@ class ReachSilence : public testing::Test {
     if (mounted_) ::umount2(shop_->daemon->runFolder().c_str(), MNT_DETACH);
   }
 
-  /// The pod's fallback serves, in this process.
+  /// Waits until the pod's fallback serves, and remembers its process.
   void rescue(const PodSpec& spec) {
     E2E_TRY(pod_, shop_->kubelet->startPod(spec));
     ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, spec.name) == "ready"; }))
@@ -46,7 +46,7 @@ class ReachSilence : public testing::Test {
     const auto now = sys::startTimeOf(Stage::cli, pid_);
     return now && *now == started_;
   }
-  /// From now on for a while, with an answer at the end.
+  /// Checks for a while that it keeps serving, and that it answers at the end.
   void servesOn(const std::string& why) {
     const bool ended = waitUntil(kPatience, [&] { return !runs(); });
     ASSERT_FALSE(ended) << "the fallback was ended " << why;

@@ -54,7 +54,7 @@ class Exec : public testing::Test {
     E2E_CHECK(sys::replaceFile(Stage::cli, dir, statement.ref.fileName(), bytes, 0755));
     E2E_CHECK(sys::replaceFile(Stage::cli, dir, statement.ref.attestationName(), bundle, 0644));
   }
-  /// Whether the program ran, and its output.
+  /// Tries to run the program; keeps its output.
   void tryToRun() {
     E2E_TRY(output_, run({.argv = {binary("fallbackctl"), "exec", "--cache", signer_->cacheDir(), "--keys",
                                    signer_->keysDir(), "--state", state_, "--no-health-check",
@@ -176,14 +176,14 @@ TEST_F(Trust, APodDoesNotRaiseTheFloorForOthers) {
   ASSERT_TRUE(reaches("high-0", "ready")) << shop_->daemon->logText();
   restart();
   EXPECT_EQ(metric("fallbackd_workload_binary_admitted", "checkout@1.8.3"), 1)
-      << "a pod of another namespace made the daemon refuse the configured version";
+      << "a pod of a different namespace made the daemon refuse the configured version";
 }
 
 TEST_F(Trust, AnAnnotatedBinaryGetsNothingFromAWorkload) {
-  record(
-      "10",
-      "A pod with a workload's labels names another binary by annotation, to run it as that workload's user, "
-      "with its capability and its volume");
+  record("10",
+         "A pod with a workload's labels names a different binary by annotation, to run it as that "
+         "workload's user, "
+         "with its capability and its volume");
   open();
   E2E_CHECK(shop_->signer.install(testProgram(kProgram), "tool", "1.0.0"));
   auto options = shop_->daemonOptions(shop_->image());
@@ -225,7 +225,7 @@ TEST_F(Trust, ADamagedRevocationListShowsInReadyz) {
   std::ofstream(list) << "# one\nsha256:0123\n";
   const auto named = list.string() + ":2: ";
   EXPECT_TRUE(waitUntil(kCeiling, [&] { return readyz().find(named) != std::string::npos; }))
-      << "the list cannot be parsed, but /readyz says: " << readyz();
+      << "the list cannot be parsed, but /readyz reports: " << readyz();
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   EXPECT_TRUE(reaches("web-0", "ready")) << "binaries admitted before must keep serving";
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way from README.md to a rescued pod: its code blocks are typed as they stand there, on the tests' API
-// server and on a real containerd. A change in README.md that breaks them fails here.
+// The way from README.md to a rescued pod: its code blocks are typed as they are, with the tests' API server
+// and a real containerd. A change in README.md that breaks them fails here.
 #include "e2e_gtest.hpp"
 #include "http.hpp"
 #include "run_dir.hpp"
@@ -35,7 +35,7 @@ std::string contentOf(const fs::path& file) {
   return text.str();
 }
 
-/// Types the blocks of `what`; everything that they make is below `out`. `socket`: the daemon's, to look at.
+/// Types the blocks of `what`; all their output is below `out`. `socket`: the daemon's, for the block "look".
 Result<std::string> type(const std::string& what, const fs::path& out, const std::string& socket = "") {
   return runOk({.argv = {"node", sources() / "tests/readme/typed.mjs", what, sources(),
                          binary("fallbackctl").parent_path(), out, tools(), socket},
@@ -49,8 +49,8 @@ TEST(Readme, TheTourDoesWhatItSays) {
   E2E_CHECK(type("tour", out));
   const auto said = contentOf(out / "said");
   EXPECT_THAT(said, HasSubstr("hello  1.0.0"));
-  EXPECT_THAT(said, HasSubstr("\nhello\n")) << "what the program answers";
-  EXPECT_THAT(said, HasSubstr("digest")) << "why the changed bytes are refused";
+  EXPECT_THAT(said, HasSubstr("\nhello\n")) << "the program's answer";
+  EXPECT_THAT(said, HasSubstr("digest")) << "the reason why the changed bytes are refused";
   EXPECT_THAT(said, HasSubstr("refused, as it should be\n"));
 }
 
@@ -67,11 +67,11 @@ TEST(Readme, LeadsToARescuedPod) {
                    .env = {},
                    .output = {}}));
 
-  // A node, with what the installation gives it: the workloads, the key, the pack.
+  // A node with what the installation puts there: the workloads, the key, the pack.
   E2E_TRY(const auto node, ContainerdNode::start());
   Kubelet kubelet(*node);
   const auto cache = makeRunDir("cache");
-  // The pack installs itself: its own program, from its own folder.
+  // The pack installs itself, with its own program and from its own folder.
   const auto pack = out / "pack-image";
   E2E_CHECK(runOk({.argv = {"umoci", "unpack", "--image", (given / "layout").string() + ":1.8.3", pack},
                    .env = {},
@@ -93,7 +93,7 @@ TEST(Readme, LeadsToARescuedPod) {
   };
   ASSERT_TRUE(waitUntil(kCeiling, admitted)) << daemon->logText();
 
-  // The registry of registry.example.com has ended.
+  // The registry at registry.example.com has ended.
   E2E_TRY(const auto pod, kubelet.startPod(checkoutPod("web-0")));
   ASSERT_FALSE(kubelet.pullImage("registry.example.com/shop/checkout:1.8.3").ok());
   E2E_TRY(const auto answer, httpGetOk(pod.ip, Shop::kPort, "/", kCeiling));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// startRegistry(HOST, FOLDER): a real docker-registry that answers as https://HOST, for clients that have its `env`: they
-// reach it through a proxy on loopback, and trust its certificate. `stop()` ends it; its images stay in FOLDER.
+// startRegistry(HOST, FOLDER): a real docker-registry that answers as https://HOST, for clients with its `env`: they reach
+// it through a proxy on loopback, and trust its certificate. `stop()` ends it; its images stay in FOLDER.
 import {execFileSync, spawn} from 'node:child_process';
 import {mkdirSync, openSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:http';
@@ -16,7 +16,7 @@ async function freePort() {
   return port;
 }
 
-// Until it accepts connections, or has ended.
+// Waits until it accepts connections, or has ended.
 async function accepts(port, child) {
   for (let tries = 0; tries < 200 && child.exitCode === null; ++tries) {
     const connected = await new Promise((resolve) => {
@@ -43,7 +43,7 @@ export async function startRegistry(host, folder) {
   }));
   const log = openSync(join(folder, 'log'), 'w');
   const child = spawn('docker-registry', ['serve', join(folder, 'config.yaml')], {stdio: ['ignore', log, log]});
-  child.on('error', () => {});  // accepts() says it
+  child.on('error', () => {});  // accepts() reports it
   const proxy = createServer((request, response) => response.writeHead(403).end());
   const tunnels = new Set();
   proxy.on('connect', (request, client) => {

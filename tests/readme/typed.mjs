@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // node typed.mjs WHAT ROOT BIN OUT TOOLS [SOCKET]: types README.md's own code blocks, those with `<!-- typed: NAME -->` above them.
-//   tour     the five-minute tour; OUT/hello is the program that it makes, OUT/said what it printed
+//   tour     the five-minute tour; OUT/hello is the program that it builds, OUT/said its output
 //   cluster  after the tour: image, prepare, push and helm, on the tests' API server and a registry that answers as
 //            registry.example.com. OUT/node has what a node would then have: config, conf.d, keys, and the pack's layout,
 //            from the registry
-//   look     after that: look. `kubectl exec` runs fallbackctl here, with the daemon that listens at SOCKET. Prints what it prints
+//   look     after that: look. `kubectl exec` runs fallbackctl here, with the daemon that listens at SOCKET. Prints its output
 // BIN has the built programs, TOOLS helm and kubectl. Everything is written below OUT.
 import {execFile} from 'node:child_process';
 import {cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync} from 'node:fs';
@@ -22,8 +22,8 @@ function block(name) {
   if (found.length !== 1) throw new Error(`README.md has ${found.length} blocks that are marked "typed: ${name}", not 1`);
   return found[0];
 }
-// As somebody types it, but the first command that fails ends it. Standard input is empty. Not blocking: the API server and the
-// registry's proxy are in this process. What was printed.
+// Runs the text as a reader types it, but stops at the first failed command. Standard input is empty. Does not block: the API server
+// and the registry's proxy are in this process. Returns the output.
 async function type(text, cwd, env = {}) {
   const script = join(out, 'typed.sh');
   writeFileSync(script, `set -euo pipefail\nexec </dev/null\n${text}`);
@@ -31,7 +31,7 @@ async function type(text, cwd, env = {}) {
   return stdout + stderr;
 }
 
-// The sources as far as a cluster needs them. Built they are already.
+// The part of the sources that a cluster needs. They are already built.
 function unpackSources() {
   mkdirSync(join(out, 'bin'), {recursive: true});
   mkdirSync(join(sources, 'scripts'), {recursive: true});
@@ -77,7 +77,7 @@ async function withApiServer(registry, exec, body) {
 
 async function cluster(server, run) {
   unpackSources();
-  // The service that is there before fallbackd.
+  // The service that exists before fallbackd.
   writeFileSync(join(out, 'deployment.json'), JSON.stringify({
     apiVersion: 'apps/v1', kind: 'Deployment', metadata: {name: 'checkout', namespace: 'shop'},
     spec: {
@@ -93,7 +93,7 @@ async function cluster(server, run) {
   const {spec} = server.find('DaemonSet', 'fallbackd', namespace);
   fillNode(server, spec.template);
   writeFileSync(join(node, 'daemonset.json'), JSON.stringify(spec));
-  // As kubelet pulls: each image by the name that a DaemonSet has for it.
+  // As kubelet pulls: each image by its name in a DaemonSet.
   const specs = server.objects().filter((one) => one.kind === 'DaemonSet').map((one) => one.spec.template.spec);
   const images = [...new Set(specs.flatMap((spec) => [...spec.initContainers ?? [], ...spec.containers]).map((one) => one.image))];
   const packs = images.filter((one) => one.includes('/fallback-pack:'));
@@ -129,7 +129,7 @@ if (what === 'tour') {
     await registry.stop();
   }
 } else {
-  // In the container it would be /usr/bin/fallbackctl, and the socket where it looks for it by itself.
+  // In the container the program is /usr/bin/fallbackctl, and it finds the socket at its default path.
   const exec = async ([program, ...words]) => {
     if (program !== '/usr/bin/fallbackctl') return {code: 127, stdout: '', stderr: `${program}: not in the image\n`};
     return promisify(execFile)(join(bin, 'fallbackctl'), [...words, '--socket', socket])

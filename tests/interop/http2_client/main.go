@@ -1,4 +1,4 @@
-// A client of HTTP/2 as Go's libraries make it. Makes one request, reads the answer to its end and prints the error.
+// An HTTP/2 client built with Go's libraries. Makes one request, reads the answer to its end and prints the error.
 // Usage: http2_client CA-FILE METHOD URL
 package main
 
