@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// node draw.mjs RESULTS FOLDER: writes a page with its data for each dashboard of RESULTS (dashboards_test's
-// DASHBOARDS_JSON). Prints a line "NAME HEIGHT" for each: the browser needs the height to take the picture.
+// node draw.mjs RESULTS FOLDER: writes a page with data for each dashboard of RESULTS (dashboards_test's DASHBOARDS_JSON).
+// Prints a line "NAME HEIGHT" for each: the browser needs the height to take the picture.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 

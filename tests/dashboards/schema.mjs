@@ -17,7 +17,7 @@ const panelTypes = { stat: 'stat', timeseries: 'timeseries', table: 'table', bar
 const lines = [`import * as d from '${raw}/dashboard/x/types.gen';`];
 lines.push(`import * as common from './node_modules/@grafana/schema/dist/types/common/common.gen';`);
 for (const module of Object.values(panelTypes)) lines.push(`import * as ${module} from '${raw}/composable/${module}/panelcfg/x/types.gen';`);
-// The data source's own query is defined by a plug-in: what all queries have, and what Prometheus adds.
+// A plug-in defines the query of its data source: the fields of all queries, and those that Prometheus adds.
 lines.push(`export interface CheckedQuery extends common.DataQuery { expr: string; legendFormat?: string; instant?: boolean;
   range?: boolean; exemplar?: boolean; format?: 'table' | 'time_series' | 'heatmap'; editorMode?: 'code' | 'builder' }`);
 lines.push(`export interface CheckedPanel extends Omit<d.Panel, 'targets'> { targets: CheckedQuery[] }`);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // As much of an API server as helm and kubectl need: discovery, objects, watches, server-side apply. It checks each object
 // against Kubernetes' published schemas and runs nothing: a Pod has succeeded as soon as it exists; one that a controller
-// owns is running. On loopback, in this process. `operator`: it knows the kinds of the Prometheus operator, too.
-// `exec(argv)` returns {code, stdout, stderr}: what `kubectl exec` shows of a command in any container.
+// owns is running. On loopback, in this process. `operator`: it also knows the kinds of the Prometheus operator.
+// `exec(argv)` returns {code, stdout, stderr}: the result that `kubectl exec` shows for a command in any container.
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createRequire} from 'node:module';
@@ -36,7 +36,7 @@ function merged(into, patch) {
   }
   return out;
 }
-// Server-side apply: what the manager applied before and leaves out now is removed. Lists are replaced.
+// Server-side apply: removes what the manager applied before and omits now. Lists are replaced.
 function without(object, before, now) {
   const out = {...object};
   for (const [key, value] of Object.entries(before)) {
@@ -54,7 +54,7 @@ function selects(selector, labels = {}) {
   });
 }
 
-// Helm's own Secrets and kubectl's Namespaces come in protobuf: fields by number, and only those that they have.
+// Helm's own Secrets and kubectl's Namespaces arrive as protobuf: fields by number, and only the fields that they use.
 function fromProtobuf(kind, bytes) {
   const fields = (part) => {
     const found = [];
@@ -161,7 +161,7 @@ export async function startApiServer(tools, folder, {operator = false, exec} = {
     if (path === '/openapi/v3') {
       return {paths: Object.fromEntries([...roots.keys()].map((at) => [at.slice(1), {serverRelativeURL: `/openapi/v3${at}`}]))};
     }
-    // Only what tells a client that the server checks the fields.
+    // Only the part that shows a client that the server checks the fields.
     if (path.startsWith('/openapi/v3/')) {
       const at = path.slice('/openapi/v3'.length);
       const patch = (one) => ({
@@ -178,7 +178,7 @@ export async function startApiServer(tools, folder, {operator = false, exec} = {
     return null;
   }
 
-  // What a path means: a kind, its namespace, perhaps a name.
+  // The meaning of a path: a kind, its namespace, perhaps a name.
   function meant(path) {
     for (const one of known) {
       const own = new RegExp(`^${root(one)}/${one.namespaced ? '(?:namespaces/([^/]+)/)?' : '()'}${one.plural}(?:/([^/]+))?$`);
@@ -267,7 +267,7 @@ export async function startApiServer(tools, folder, {operator = false, exec} = {
         answered = status(422, 'Invalid', error.message);
       }
       if (!answered) return;
-      // The old form, in which a client looks for what it did not find in the new one: nothing, in protobuf.
+      // The old form of discovery, which a client tries for what it did not find in the new one: empty, as protobuf.
       if (request.url.startsWith('/openapi/v2')) {
         response.writeHead(200, {'content-type': 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf'});
         response.end();
@@ -277,7 +277,7 @@ export async function startApiServer(tools, folder, {operator = false, exec} = {
       response.end(JSON.stringify(answered[1]));
     });
   });
-  // kubectl's exec: a byte of each message says which stream it belongs to; 3 has how the command ended.
+  // kubectl's exec: the first byte of each message is its stream; stream 3 carries the command's result.
   if (exec) {
     const {WebSocketServer} = library('ws');
     const sockets = new WebSocketServer({noServer: true, handleProtocols: (offered) => [...offered].find((one) => one === 'v5.channel.k8s.io') ?? false});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// node chart.mjs TOOLS CHART: renders the chart with helm and one value after another, and looks for its effect.
+// node chart.mjs TOOLS CHART: renders the chart with helm for one value after another, and checks its effect.
 import {execFileSync} from 'node:child_process';
 import {createRequire} from 'node:module';
 import {join} from 'node:path';
@@ -14,7 +14,7 @@ function helm(values, release) {
   const args = ['template', release, chart, '--namespace', 'fallbackd-system', '--values', '-'];
   return execFileSync(join(tools, 'layer/helm/helm'), args, {input: JSON.stringify(values), encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe']});
 }
-// The objects by "Kind name", and what the tests look at most.
+// The objects by "Kind name", and the parts that the tests use most.
 function render(given, release = 'fallbackd') {
   const values = {...given, image: {repository: 'r.example.com/fallbackd', ...given.image}};
   const objects = {};
@@ -53,7 +53,7 @@ const mountOf = (found, path) => found.daemon.volumeMounts.find((mount) => mount
 const volumeOf = (found, path) => found.spec.volumes.find((volume) => volume.name === mountOf(found, path)?.name);
 
 // Names and labels
-renders('no Namespace unless asked', {}, ({of}) => equal('Namespace', of('Namespace'), undefined));
+renders('no Namespace by default', {}, ({of}) => equal('Namespace', of('Namespace'), undefined));
 renders('the release names the objects', {}, ({objects}) => equal('a DaemonSet', 'DaemonSet edge-fallbackd' in objects, true), 'edge');
 renders('fullnameOverride', {fullnameOverride: 'rescue', kubernetes: {namespacePause: true, events: {enabled: true}}, packs: [{name: 'shop', image: 'r/p:1'}], keys: {'a.pub': '-----BEGIN PUBLIC KEY-----'}}, ({objects, spec}) => {
   for (const key of Object.keys(objects)) equal(key, / rescue/.test(key), true);
@@ -66,7 +66,7 @@ renders('packs', {packs: [{name: 'shop', image: 'r/p:1'}, {name: 'mail', image: 
   equal('the pack installs', [spec.initContainers[0].command, spec.initContainers[0].args], [undefined, ['install', '--from', '/pack', ...configured]]);
   equal('installs', [spec.initContainers[1].command, spec.initContainers[1].args], [['/usr/bin/fallbackctl'], ['install', '--from', '/packs/mail/pack', ...configured]]);
   for (const one of spec.initContainers) equal('configuration', one.volumeMounts.find((mount) => mount.name === 'config').readOnly, true);
-  equal('who sees the journal', spec.initContainers.map((one) => one.volumeMounts.some((mount) => mount.name === 'journal')), [false, true]);
+  equal('containers that see the journal', spec.initContainers.map((one) => one.volumeMounts.some((mount) => mount.name === 'journal')), [false, true]);
   equal('mounts', spec.initContainers[1].volumeMounts.at(-1), {name: 'pack-mail', mountPath: '/packs/mail', readOnly: true});
   equal('volume', spec.volumes.at(-1), {name: 'pack-mail', image: {reference: 'r/m:1', pullPolicy: 'IfNotPresent'}});
   equal('waits', [spec.containers[0].image.replace(/:[^:]*$/, ''), spec.containers[0].command], ['r.example.com/fallbackd', ['/usr/bin/fallbackctl', 'pack', 'wait']]);
@@ -100,7 +100,7 @@ const byTheSchema = "values don't meet the specifications of the schema";
 refuses('packs: the name of the container', {packs: [{name: 'wait', image: 'r/p:1'}]}, byTheSchema);
 refuses('packs: a name too long for a volume', {packs: [{name: 'a'.repeat(59), image: 'r/p:1', imageVolume: true}]}, byTheSchema);
 refuses('paths that YAML would take apart', {extraHostPaths: ['/etc/a,b']}, byTheSchema);
-refuses('packs: another folder of binaries', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {path: '/opt/other'}}}, 'config.cache.path: packs are installed');
+refuses('packs: a different folder of binaries', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {path: '/opt/other'}}}, 'config.cache.path: packs are installed');
 refuses('packs: a list of revoked digests that they do not see', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {revoked: '/etc/mine'}}}, 'config.cache.revoked: a pack does not see');
 renders('pauseImage', {packs: [{name: 'shop', image: 'r/p:1'}], pauseImage: 'r/pause:1'}, ({objects}) => {
   const {spec} = Object.values(objects).find((object) => object.kind === 'DaemonSet' && object.metadata.name.endsWith('-packs')).spec.template;
@@ -110,7 +110,7 @@ renders('nameOverride', {nameOverride: 'rescue'}, ({of}) => {
   equal('label', of('DaemonSet').spec.selector.matchLabels['app.kubernetes.io/name'], 'rescue');
   equal('label of the pods', of('DaemonSet').spec.template.metadata.labels['app.kubernetes.io/name'], 'rescue');
   equal('policy', of('NetworkPolicy').spec.podSelector.matchLabels['app.kubernetes.io/name'], 'rescue');
-  equal('what the plugin of kubectl looks for', of('DaemonSet').spec.template.metadata.labels['fallbackd.io/component'], 'daemon');
+  equal('the label that kubectl\'s plugin looks for', of('DaemonSet').spec.template.metadata.labels['fallbackd.io/component'], 'daemon');
 });
 renders('namespaceOverride', {namespaceOverride: 'elsewhere', kubernetes: {namespacePause: true}, metrics: {podMonitor: {enabled: true}}}, ({objects}) => {
   for (const object of Object.values(objects)) {
@@ -140,7 +140,7 @@ renders('commonLabels and podLabels', {commonLabels: {team: 'infra'}, podLabels:
   }
 });
 
-refuses('an image that nobody names', {image: {repository: ''}}, 'image.repository is required');
+refuses('no image repository', {image: {repository: ''}}, 'image.repository is required');
 
 // The pod
 renders('no links to logs', {hostPaths: {logLinks: ''}}, (found) => equal('the mount', mountOf(found, '/var/log/containers'), undefined));
@@ -170,7 +170,7 @@ renders('updateStrategy and affinity', {updateStrategy: {type: 'OnDelete'}, affi
   equal('affinity', spec.affinity, {nodeAffinity: {}});
 });
 
-// What `settle: auto` needs to know
+// What `settle: auto` needs
 const rolesOf = ({objects}) => Object.values(objects).filter((object) => object.kind === 'ClusterRole').map((object) => object.metadata.name);
 const tokenPath = '/var/run/secrets/kubernetes.io/serviceaccount';
 renders('pods and their owners may be read', {}, (found) => {
@@ -194,13 +194,13 @@ renders('the source kubelet', {config: {kubernetes: {sources: ['kubelet', 'apise
 });
 
 // The configuration
-renders('keys that the chart does not know', {config: {mirror: {listen: '127.0.0.1:1'}, workloads: [{name: 'a', settle: '3s'}]}}, ({config}) => {
+renders('keys unknown to the chart', {config: {mirror: {listen: '127.0.0.1:1'}, workloads: [{name: 'a', settle: '3s'}]}}, ({config}) => {
   equal('mirror', config.mirror, {listen: '127.0.0.1:1'});
   equal('settle', config.workloads[0].settle, '3s');
 });
 const text = '# as it is\napiVersion: fallbackd.io/v1\nworkloads:\n  - name: a\n    user: {uid: 1000650000}\n';
-renders('configFile is passed on as it was written', {configFile: text}, (found) => equal('text', found.text, text));
-renders('configFile with what the chart adds', {configFile: text, tls: {secretName: 't'}}, ({config}) => {
+renders('configFile is passed on unchanged', {configFile: text}, (found) => equal('text', found.text, text));
+renders('configFile with the chart\'s additions', {configFile: text, tls: {secretName: 't'}}, ({config}) => {
   equal('workloads', config.workloads.length, 1);
   equal('tls', config.telemetry.tls.certificate, '/etc/fallbackd/tls/tls.crt');
 });
@@ -214,7 +214,7 @@ renders('probes on loopback of the node', {hostNetwork: true, config: {telemetry
 renders('probes on IPv6 loopback of the node', {hostNetwork: true, config: {telemetry: {listen: '[::1]:9477'}}}, ({daemon}) => equal('host', daemon.livenessProbe.httpGet.host, '::1'));
 refuses('probes on loopback of the pod', {config: {telemetry: {listen: '127.0.0.1:9477'}}}, 'probes do not reach 127.0.0.1:9477');
 refuses('no address for the probes', {config: {telemetry: {listen: 'off'}}}, 'probes need an address');
-// The mirror brings the node's network along: nothing may be opened on the node's addresses by that alone.
+// The mirror implies the node's network: that alone must not open anything on the node's addresses.
 const mirror = {mirror: {enabled: true}};
 renders('the mirror: page and metrics stay on loopback', mirror, ({spec, daemon, config}) => {
   equal('network', spec.hostNetwork, true);
@@ -222,25 +222,25 @@ renders('the mirror: page and metrics stay on loopback', mirror, ({spec, daemon,
   equal('argument', daemon.args[daemon.args.indexOf('--listen') + 1], '127.0.0.1:9477');
   for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe']) equal(probe, daemon[probe].httpGet.host, '127.0.0.1');
 });
-renders('the mirror: of a configFile, too', {...mirror, configFile: text}, ({daemon, config}) => {
+renders('the mirror: also with a configFile', {...mirror, configFile: text}, ({daemon, config}) => {
   equal('argument', daemon.args[daemon.args.indexOf('--listen') + 1], '127.0.0.1:9477');
   equal('probe', daemon.livenessProbe.httpGet.host, '127.0.0.1');
   equal('mirror', config.mirror, {listen: '127.0.0.1:478'});
   equal('workloads', config.workloads.length, 1);
 });
-renders('the mirror: an address that the configuration names', {...mirror, config: {telemetry: {listen: '127.0.0.1:9999'}}}, ({daemon}) => equal('port', daemon.ports[0].containerPort, 9999));
+renders('the mirror: the configured address', {...mirror, config: {telemetry: {listen: '127.0.0.1:9999'}}}, ({daemon}) => equal('port', daemon.ports[0].containerPort, 9999));
 for (const asked of [{hostNetwork: true}, {metrics: {podMonitor: {enabled: true}}}]) {
-  renders('the mirror: who asks for more gets it', {...mirror, ...asked}, ({config}) => equal('address', config.telemetry.listen, '0.0.0.0:9477'));
+  renders('the mirror: hostNetwork or a PodMonitor opens the address', {...mirror, ...asked}, ({config}) => equal('address', config.telemetry.listen, '0.0.0.0:9477'));
 }
-renders('without the mirror the address is as before', {}, ({config, daemon}) => {
+renders('without the mirror the address is unchanged', {}, ({config, daemon}) => {
   equal('address', config.telemetry.listen, '0.0.0.0:9477');
   equal('capability', daemon.securityContext.capabilities.add.includes('NET_BIND_SERVICE'), false);
 });
-renders('the mirror: a listener is there', mirror, ({config, daemon}) => {
+renders('the mirror: a listener is configured', mirror, ({config, daemon}) => {
   equal('listen', config.mirror, {listen: '127.0.0.1:478'});
   equal('capability', daemon.securityContext.capabilities.add.includes('NET_BIND_SERVICE'), true);
 });
-renders('the mirror: the listener that the configuration names', {...mirror, config: {mirror: {listen: '127.0.0.1:479', cached: 'never'}}}, ({config}) => equal('mirror', config.mirror, {listen: '127.0.0.1:479', cached: 'never'}));
+renders('the mirror: the configured listener', {...mirror, config: {mirror: {listen: '127.0.0.1:479', cached: 'never'}}}, ({config}) => equal('mirror', config.mirror, {listen: '127.0.0.1:479', cached: 'never'}));
 for (const off of ['off', false]) refuses('the mirror: a listener that is off', {...mirror, config: {mirror: {listen: off}}}, 'config.mirror.listen: off');
 refuses('the mirror: off in a configFile', {...mirror, configFile: 'apiVersion: fallbackd.io/v1\nmirror: {listen: off}\n'}, 'config.mirror.listen: off');
 renders('the mirror: config.toml is only read', mirror, ({spec}) => {
@@ -260,7 +260,7 @@ renders('TLS', {tls: {secretName: 't'}, token: {secretName: 's', key: 'k'}}, (fo
   equal('volume', volumeOf(found, '/etc/fallbackd/token').secret, {secretName: 's'});
   for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe']) equal(probe, found.daemon[probe].httpGet.scheme, 'HTTPS');
 });
-renders('TLS that the configuration has itself', {config: {telemetry: {tls: {certificate: '/a', key: '/b'}}}, tls: {secretName: 't'}}, (found) => {
+renders('TLS in the configuration itself', {config: {telemetry: {tls: {certificate: '/a', key: '/b'}}}, tls: {secretName: 't'}}, (found) => {
   equal('tls', found.config.telemetry.tls, {certificate: '/a', key: '/b'});
   equal('scheme', found.daemon.livenessProbe.httpGet.scheme, 'HTTPS');
 });
@@ -271,7 +271,7 @@ renders('revoked digests', {revoked: {digests: [digest]}}, (found) => {
   const map = found.objects[`ConfigMap ${volumeOf(found, '/etc/fallbackd/revoked').configMap.name}`];
   equal('list', map.data.revoked.trim(), digest);
   const other = render({revoked: {digests: [digest, digest]}});
-  equal('another name', volumeOf(other, '/etc/fallbackd/revoked').configMap.name === map.metadata.name, false);
+  equal('a different name', volumeOf(other, '/etc/fallbackd/revoked').configMap.name === map.metadata.name, false);
 });
 refuses('revoked digests in two places', {revoked: {digests: [digest], configMap: 'mine'}}, 'revoked.digests and revoked.configMap: only one');
 renders('revoked digests of a ConfigMap', {revoked: {configMap: 'mine', key: 'list'}}, (found) => {
@@ -287,7 +287,7 @@ renders('drop-ins', {dropIns: {'shop.yaml': 'apiVersion: fallbackd.io/v1\n'}, dr
   equal('helm test waits for the daemon', found.of('Pod').spec.restartPolicy, 'OnFailure');
   equal('helm test reads them', found.of('Pod').spec.containers[0].command.slice(-2), ['--drop-ins', '/etc/fallbackd/conf.d']);
 });
-refuses('a drop-in that is not one', {dropIns: {'shop.yaml': 'shop.yaml'}}, 'dropIns');
+refuses('a drop-in that is not a configuration', {dropIns: {'shop.yaml': 'shop.yaml'}}, 'dropIns');
 
 // Monitoring
 const monitored = {podMonitor: {
@@ -302,7 +302,7 @@ renders('PodMonitor', {metrics: monitored}, ({of}) => {
   equal('of metrics', endpoint.metricRelabelings, [{action: 'labeldrop', regex: 'x'}]);
   equal('plain', endpoint.scheme, undefined);
 });
-refuses('PodMonitor that verifies nothing', {metrics: monitored, tls: {secretName: 't'}}, 'metrics.podMonitor.tlsConfig is required with TLS');
+refuses('PodMonitor without verification', {metrics: monitored, tls: {secretName: 't'}}, 'metrics.podMonitor.tlsConfig is required with TLS');
 renders('PodMonitor with TLS and token', {metrics: {podMonitor: {...monitored.podMonitor, tlsConfig: {serverName: 'n'}}}, tls: {secretName: 't'}, token: {secretName: 's'}}, ({of}) => {
   const [endpoint] = of('PodMonitor').spec.podMetricsEndpoints;
   equal('scheme', [endpoint.scheme, endpoint.tlsConfig], ['https', {serverName: 'n'}]);

@@ -23,7 +23,7 @@ def without_release(value):
 
 
 def normalised(value):
-    """Lists of named items are sets where order has no meaning to Kubernetes."""
+    """Treats lists of named items as sets where their order does not matter to Kubernetes."""
     if isinstance(value, dict):
         return {k: (sorted(map(normalised, v), key=lambda e: (e["name"], e.get("mountPath", "")))
                     if k in ("volumes", "volumeMounts") else normalised(v)) for k, v in value.items()}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // node install.mjs TOOLS ROOT FALLBACKCTL OUT: installs the chart and the kustomizations with the real helm and kubectl on
-// the tests' API server, the first time by the commands of README.md. Writes every object that was there to OUT.
+// the tests' API server, the first time by the commands of README.md. Writes every object that existed to OUT.
 import {execFile} from 'node:child_process';
 import {cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
@@ -32,7 +32,7 @@ function expect(what, holds, detail = '') {
   ++failed;
   console.log(`  ${what}${detail ? `: ${detail.slice(-3000)}` : ''}`);
 }
-// In a copy of the sources, with the tools on the PATH. Resolves to {code, text}.
+// Runs a command in a copy of the sources, with the tools on the PATH. Resolves to {code, text}.
 async function run(line, cwd = work) {
   const env = {
     ...process.env, KUBECONFIG: server?.kubeconfig ?? '', PATH: `${work}/bin:${process.env.PATH}`,
@@ -50,17 +50,17 @@ async function succeeds(line, cwd) {
   expect(line, code === 0, text);
   return text;
 }
-// A scene has its own API server.
+// Each scene has its own API server.
 async function scene(name, options, play) {
   server = await startApiServer(tools, join(work, `scene-${seen.length}`), options);
   const before = failed;
   await play();
-  // Helm's Secrets are its own affair.
+  // Helm's own Secrets are not checked.
   seen.push(...server.objects().filter((object) => object.type !== 'helm.sh/release.v1'));
   await server.stop();
   console.log(`${name}\t${failed === before ? 'as it should be' : 'WRONG'}`);
 }
-// The daemon's configuration as the objects have it: valid, and where the probes find it.
+// Checks the daemon's configuration in the objects: it is valid, and the probes reach its address.
 async function configured(namespace, workload, name = 'fallbackd') {
   const set = server.find('DaemonSet', name, namespace);
   const map = server.find('ConfigMap', name, namespace);
@@ -78,7 +78,7 @@ const labelled = (namespace) => server.find('Namespace', namespace)?.metadata.la
 // The size of the Secret's data as the API server stores it.
 const releaseBytes = () => Math.max(...server.objects().filter((object) => object.type === 'helm.sh/release.v1').map((object) => Buffer.from(object.data.release, 'base64').length));
 
-// The block of README.md that is marked with this name, as it stands there.
+// The block of README.md that is marked with this name, unchanged.
 function readme(name) {
   const [, block] = readFileSync(join(root, 'README.md'), 'utf8').match(new RegExp(`^<!-- typed: ${name} -->\\n\`\`\`\\n([\\s\\S]*?)^\`\`\`$`, 'm')) ?? [];
   if (!block) throw new Error(`README.md has no block that is marked "typed: ${name}"`);
@@ -99,7 +99,7 @@ try {
 
   await scene("the README's helm install", {}, async () => {
     const typed = await succeeds(readme('helm'));
-    expect('its image is the one that it pushed', server.find('DaemonSet', 'fallbackd', 'fallbackd-system')?.spec.template.spec.containers[0].image.startsWith('registry.example.com/infra/fallbackd:'));
+    expect('its image is the pushed one', server.find('DaemonSet', 'fallbackd', 'fallbackd-system')?.spec.template.spec.containers[0].image.startsWith('registry.example.com/infra/fallbackd:'));
     expect('the pod security label is there', labelled('fallbackd-system'));
     expect('the key is there', server.objects().some((object) => object.data?.['shop.pub']));
     await configured('fallbackd-system', '');
@@ -108,16 +108,16 @@ try {
     expect('helm test ran', /Phase:\s+Succeeded/.test(typed), typed);
   });
 
-  await scene('the words after an installation', {}, async () => {
+  await scene('the notes after an installation', {}, async () => {
     const notes = await succeeds(`helm install fallbackd ${chart} --create-namespace`);
     for (const word of ['WARNING', 'kubectl label namespace fallbackd-system', 'No workload is configured', 'No key is trusted', 'rollout status']) {
-      expect(`NOTES.txt says "${word}"`, notes.includes(word), notes);
+      expect(`NOTES.txt has "${word}"`, notes.includes(word), notes);
     }
     await succeeds(notes.match(/kubectl label namespace .*/)[0]);
     expect('the command that it names works', labelled('fallbackd-system'));
     for (const line of notes.match(/helm upgrade .*/g)) await succeeds(line.replace('CHART', 'deploy/helm/fallbackd').replace('shop.yaml"', 'workloads.yaml"'));
     const later = await succeeds(`helm upgrade fallbackd ${chart} --reuse-values`);
-    for (const word of ['WARNING', 'No workload', 'No key']) expect(`NOTES.txt says "${word}" no longer`, !later.includes(word), later);
+    for (const word of ['WARNING', 'No workload', 'No key']) expect(`NOTES.txt no longer has "${word}"`, !later.includes(word), later);
   });
 
   await scene('namespace.create, with the namespace of the release', {}, async () => {
@@ -133,10 +133,10 @@ try {
   await scene('namespace.create, with a namespace that was there before', {}, async () => {
     await succeeds('kubectl create namespace fallbackd-system');
     const notes = await succeeds(`helm install fallbackd ${chart} --set namespace.create=true`);
-    expect('it is installed, and says what the namespace lacks', server.find('DaemonSet', 'fallbackd') && notes.includes('WARNING'), notes);
+    expect('it is installed, and the notes name the missing label', server.find('DaemonSet', 'fallbackd') && notes.includes('WARNING'), notes);
   });
 
-  await scene('namespace.create, with another namespace', {}, async () => {
+  await scene('namespace.create, with a different namespace', {}, async () => {
     await succeeds('kubectl create namespace releases');
     await succeeds('helm install fallbackd deploy/helm/fallbackd --namespace releases --set image.repository=r.example.com/fallbackd --set namespaceOverride=fallbackd-system --set namespace.create=true');
     expect('the label is there', labelled('fallbackd-system'));
@@ -190,7 +190,7 @@ try {
     expect('the pod', text.trim() === 'node-a {"fallbackd.io/drill":"checkout-drill"} fallbackd-drill.invalid/shop/checkout:1.8.3', text);
   });
   await scene("kubectl's plugin", {}, async () => {
-    // exec needs a container: here it only says where it would run what.
+    // exec needs a container: this stub only prints where it would run the command.
     writeFileSync(join(work, 'bin/kubectl-stub'), '#!/bin/sh\ncase "$*" in *" exec "*|"exec "*) echo "$@" ;; *) exec kubectl-real "$@" ;; esac\n', {mode: 0o755});
     renameSync(join(work, 'bin/kubectl'), join(work, 'bin/kubectl-real'));
     renameSync(join(work, 'bin/kubectl-stub'), join(work, 'bin/kubectl'));

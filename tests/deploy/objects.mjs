@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // node objects.mjs TOOLS FILES...: checks Kubernetes objects in JSON against Kubernetes' own schemas: those that the tests'
-// API server sent, and those that it got. Prints the number of each kind, and every object that is not valid.
+// API server sent, and those that it received. Prints the number of each kind, and every object that is not valid.
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
@@ -13,7 +13,7 @@ const moduleOf = (object) => {
 const counts = {};
 let failed = 0;
 for (const file of files) {
-  // A pod of the fixtures has the test's own words around it.
+  // A pod of the fixtures is wrapped in the test's own keys.
   const text = JSON.parse(readFileSync(file, 'utf8'));
   const object = {apiVersion: 'v1', kind: 'Pod', ...(text.pod ?? text)};
   const model = await import(pathToFileURL(moduleOf(object)).href);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // node policies.mjs TOOLS POLICIES.yaml: compiles every CEL expression of the ValidatingAdmissionPolicies, with types,
-// and decides requests by them: who may choose a fallback by annotation, and what is nobody's business. The library is
-// not the API server's, and checks no costs: those are counted here, as far as they matter.
+// and evaluates requests with them: who may choose a fallback by annotation, and which requests they ignore. The library
+// is not the API server's and checks no costs: this program counts them as far as they matter.
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {join} from 'node:path';
@@ -12,7 +12,7 @@ const require = createRequire(join(tools, 'package.json'));
 const yaml = require('js-yaml');
 const {Environment} = await import(pathToFileURL(join(tools, 'node_modules/@marcbachmann/cel-js/lib/index.js')).href);
 
-// The authorizer of the API server, as far as the policies use it. `granted`: "namespace/resource" of whoever asks.
+// The authorizer of the API server, as far as the policies use it. `granted`: the requester's "namespace/resource" entries.
 class Decision { constructor(yes) { this.yes = yes; } }
 class Check { constructor(parts) { Object.assign(this, parts); } }
 class Authorizer { constructor(granted) { this.granted = granted; } }
@@ -63,7 +63,7 @@ function decide({group = '', resource, operation, object, oldObject = null, user
     for (const [holds, message] of policy.validations) {
       checks = 0;
       const held = holds(context);
-      // Each costs a third of what an expression may.
+      // Each check costs a third of an expression's limit.
       if (checks > 2) throw new Error(`${policy.name}: more than two checks of the authorizer in one expression`);
       if (!held) return message(context);
     }
@@ -103,7 +103,7 @@ for (const [group, resource, make] of shapes) {
   const noImage = 'alice may not name the image of a fallback in shop';
   expect(`${resource}: no annotation`, create(undefined), '');
   if (resource !== 'pods') expect(`${resource}: a template without metadata`, create(null), '');
-  expect(`${resource}: another annotation`, create({'example.com/a': 'b', 'fallbackd.io/other': 'x'}), '');
+  expect(`${resource}: a different annotation`, create({'example.com/a': 'b', 'fallbackd.io/other': 'x'}), '');
   expect(`${resource}: a binary`, create(binary), no);
   expect(`${resource}: a binary, granted`, create(binary, alice, both), '');
   expect(`${resource}: a binary, granted elsewhere`, create(binary, alice, ['bank/binaries']), no);
@@ -111,13 +111,13 @@ for (const [group, resource, make] of shapes) {
   expect(`${resource}: an image, granted`, create(image, alice, both), '');
   expect(`${resource}: many`, create(many, alice, both), '');
   expect(`${resource}: by a controller`, create(binary, controller), '');
-  expect(`${resource}: by somebody with such a name`, create(binary, {username: 'system:serviceaccount:shop:replicaset-controller'}), 'may not choose');
+  expect(`${resource}: by a user with such a name`, create(binary, {username: 'system:serviceaccount:shop:replicaset-controller'}), 'may not choose');
   expect(`${resource}: by a node`, create(binary, {username: 'system:node:n1', groups: ['system:nodes']}), '');
   expect(`${resource}: added`, update(undefined, binary), no);
   expect(`${resource}: changed`, update(binary, {'fallbackd.io/binary.app': 'checkout@1.8.4'}), no);
-  expect(`${resource}: for another container`, update(binary, {...binary, 'fallbackd.io/binary.b': 'x@1'}), no);
-  expect(`${resource}: left as it is`, update({...binary, ...image}, {...binary, ...image, a: 'b'}), '');
-  expect(`${resource}: taken back`, update(binary, undefined), '');
+  expect(`${resource}: for a different container`, update(binary, {...binary, 'fallbackd.io/binary.b': 'x@1'}), no);
+  expect(`${resource}: unchanged`, update({...binary, ...image}, {...binary, ...image, a: 'b'}), '');
+  expect(`${resource}: removed`, update(binary, undefined), '');
   expect(`${resource}: changed, granted`, update(binary, {'fallbackd.io/binary.app': 'checkout@1.8.4'}, both), '');
 }
 console.log(`${policies.length} policies, ${done} requests, ${failed} wrong`);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // node validate.mjs TOOLS MANIFESTS.yaml...: checks every object against Kubernetes' own schemas (and the
-// Prometheus operator's), which accept unknown keys, and then as types, which do not. TOOLS is where npm
-// installed packages.
+// Prometheus operator's), which accept unknown keys, and then as types, which do not. TOOLS is the folder
+// where npm installed packages.
 import {execFileSync} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
