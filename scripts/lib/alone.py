@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one test program where it can harm nothing: alone.py NUMBER-FILE OFF-FILE RESULTS -- COMMAND...
+"""Runs a test program where it cannot harm anything: alone.py NUMBER-FILE OFF-FILE RESULTS -- COMMAND...
 
-A guard that is off may be the one that keeps a test from the whole machine, so everything is new: PID, mount, cgroup,
-network, IPC and UTS namespaces. No process, cgroup or address of the machine can be named from in there. Every mount is
-read-only but for a new tmpfs with the temporary files, RESULTS, /dev, and the new /proc and cgroups. NUMBER-FILE is
-mounted over OFF-FILE: the guard that is off. All that is left at the end is killed and removed.
-The exit code is the command's; 126 where the isolation cannot be had.
+The guard that is off may be the one that protects the machine from a test, so everything is new: PID, mount, cgroup,
+network, IPC and UTS namespaces. Inside, no process, cgroup or address of the machine can be named. Every mount is
+read-only except for a new tmpfs with the temporary files, RESULTS, /dev, and the new /proc and cgroups. NUMBER-FILE is
+mounted over OFF-FILE and selects the guard that is off. Everything that is left at the end is killed and removed.
+The exit code is the command's; 126 if the isolation is not possible.
 """
 import contextlib
 import ctypes
@@ -76,7 +76,7 @@ class Cgroups:
             folder = f"{path}{own[names].rstrip('/')}/fallbackd-guards-{os.getpid()}"
             os.mkdir(folder)
             self.places.append((path, kind, data, folder))
-            for name in ("cpuset.cpus", "cpuset.mems"):  # a new v1 cpuset has none
+            for name in ("cpuset.cpus", "cpuset.mems"):  # a new v1 cpuset has no CPUs and nodes
                 if kind == "cgroup" and os.path.exists(f"{folder}/{name}"):
                     pathlib.Path(folder, name).write_text(pathlib.Path(folder).parent.joinpath(name).read_text())
 
@@ -96,7 +96,7 @@ class Cgroups:
             raise NotAlone(f"cgroups of the machine are still mounted: {left}")
 
     def remove(self):
-        """Their processes end with the PID namespace, at the latest a moment later."""
+        """Removes the folders; their processes end with the PID namespace, at most a moment later."""
         for _ in range(200):
             for *_, folder in self.places:
                 for inner, _, _ in os.walk(folder, topdown=False):
@@ -144,7 +144,7 @@ def make_network():
 
 
 def make_sure():
-    """Only this process is visible, and it is process 1."""
+    """Checks that only this process is visible, and that it is process 1."""
     seen = [name for name in os.listdir("/proc") if name.isdigit()]
     if os.getpid() != 1 or seen != ["1"]:
         raise NotAlone(f"processes of the machine are visible: {seen[:5]}")
@@ -170,7 +170,7 @@ def exit_code(status):
 
 
 def in_child(function):
-    """Runs it in a separate process, which SIGTERM ends; returns the exit code."""
+    """Runs it in a separate process, which SIGTERM ends; returns its exit code."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -198,7 +198,7 @@ def main(arguments):
         die_with_parent()
         cgroups.join()
         check(libc.unshare(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS),
-              "make namespaces")
+              "create namespaces")
         return in_child(lambda: exit_code(be_first(cgroups, number, off, results, command)))
 
     try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""chart_layout.py CHART.tgz LAYOUT: the packaged chart as an OCI layout with one manifest, as helm pushes it, and its digest on
-stdout. helm pushes only by tag; from a layout skopeo pushes by digest, so that the tag can come after the signature."""
+"""chart_layout.py CHART.tgz LAYOUT: writes the packaged chart as an OCI layout with one manifest, as helm pushes it; prints its
+digest. helm pushes only by tag; from a layout skopeo pushes by digest, so that the tag can come after the signature."""
 import hashlib
 import json
 import os

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""chart_readme.py CHART: prints the chart's README, with a table of its values. What a value is for stands in a comment
-above it or behind it in values.yaml; a comment above several keys counts for the first."""
+"""chart_readme.py CHART: prints the chart's README, with a table of its values. The purpose of a value is in a comment
+above it or after it in values.yaml; a comment above several keys counts for the first."""
 import json
 import re
 import sys
@@ -23,10 +23,10 @@ kubectl -n fallbackd-system rollout status daemonset/fallbackd
 helm test fallbackd --namespace fallbackd-system
 ```
 
-`image.repository` is where you pushed the image, `shop.pub` is the public key that signs the binaries, `shop.yaml` what `fallbackctl init` wrote for a Deployment. The label is
+`image.repository` is where you pushed the image, `shop.pub` is the public key that signs the binaries, `shop.yaml` the output of `fallbackctl init` for a Deployment. The label is
 for clusters that enforce pod security: fallbackd needs host paths and the host's process ids. Without the first two commands,
-`--create-namespace --set namespace.create=true` does the same with Helm 4; with Helm 3 the label is missing then, and the
-installation says which command adds it. The namespace stays at `helm uninstall`. One of somebody else is never changed.
+`--create-namespace --set namespace.create=true` does the same with Helm 4; with Helm 3 the label is then missing, and the
+installation prints the command that adds it. `helm uninstall` keeps the namespace. An existing namespace is never changed.
 
 ## Values
 

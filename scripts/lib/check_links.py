@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""check_links.py FILE...: relative links of Markdown files lead to files, and their anchors to headings. Prints each that does
-not; exit code 1 then."""
+"""check_links.py FILE...: checks that relative links of Markdown files lead to files, and their anchors to headings. Prints
+each broken link; then the exit code is 1."""
 import pathlib
 import re
 import sys
 
 
 def anchors(path):
-    """As forges make them from headings."""
+    """The anchors that forges derive from headings."""
     found = set()
     for line in path.read_text().splitlines():
         heading = re.match(r"#+ (.*)", line)

@@ -13,7 +13,7 @@ for one in default:base example:overlays/example kubernetes:overlays/kubernetes 
   check "the same objects, $name" python3 tests/deploy/compare.py "$out/$name-chart.yaml" "$out/$name-kustomize.yaml"
   cp "$out/log" "$out/same-$name"
 done
-# Images of hosts that are neither examples nor placeholders, in what can be installed as it is.
+# Images of real hosts (neither examples nor placeholders) in what can be installed unchanged.
 refused_registries() {
   ! grep -rnE 'image(Name)?:|reference:|Image:' deploy/helm/fallbackd/{values.yaml,templates,ci} deploy/kustomize --include='*.yaml' |
     grep -E '[a-z0-9-]+\.[a-z0-9.-]+/' | grep -vE 'registry\.example\.com/|not-set\.invalid/'
@@ -34,7 +34,7 @@ cp "$out/log" "$out/installed"
 step "Kubernetes' schemas"
 check "every object" node tests/deploy/validate.mjs "$tools" "$out"/{default,example,kubernetes,events,namespace-pause,monitoring,mirror,without-api-server,image-volumes}-{chart,kustomize}.yaml "$out/installed.yaml"
 cp "$out/log" "$out/schemas"
-# They must refuse something, too: a misspelt key and a wrong type.
+# They must also refuse something: a misspelt key and a wrong type.
 sed '0,/hostPID: true/s//hostPid: true/' "$out/default-kustomize.yaml" >"$out/misspelt.yaml"
 sed '0,/containerPort: 9477/s//containerPort: "9477"/' "$out/default-kustomize.yaml" >"$out/mistyped.yaml"
 check "an object refused: misspelt" refused 'hostPid.*does not exist' node tests/deploy/validate.mjs "$tools" "$out/misspelt.yaml"
@@ -43,7 +43,7 @@ step "policies"
 policies=deploy/policies/validating-admission-policy.yaml
 check "kustomize" "$kubectl" kustomize deploy/policies
 check "every object" node tests/deploy/validate.mjs "$tools" "$policies" deploy/policies/role.yaml
-# CEL as a library of npm understands it; nothing there runs Kyverno's policies.
+# An npm library evaluates CEL; there is none that runs Kyverno's policies.
 check "who may choose a fallback" node tests/deploy/policies.mjs "$tools" "$policies"
 cp "$out/log" "$out/policies"
 sed "s/ k.startsWith('fallbackd.io\/image.'))/ k.startsWith(1))/" "$policies" >"$out/mistyped.yaml"

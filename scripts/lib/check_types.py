@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that each type has one definition: two of one name in one namespace are undefined behaviour once a program
-links both, and neither compiler nor linker says so. Reads headers of daemon/ and tests/; exit code 1 with a list."""
+"""Checks that each type has one definition: two definitions of a name in one namespace are undefined behaviour once a
+program links both, and neither compiler nor linker reports it. Reads headers of daemon/ and tests/; exit code 1 with a list."""
 
 import collections
 import re
@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 NAMESPACE = re.compile(r"\s*(?:inline )?namespace\s*([\w:]*)\s*\{")
-# A qualified name (Outer::Inner) belongs to a type that another header declares.
+# A qualified name (Outer::Inner) belongs to a type that a different header declares.
 TYPE = re.compile(r"\s*(?:template <.*> )?(?:struct|class|enum class|enum)\s+(\w+)(?:\s+final)?(?:\s*:[^:{;][^{;]*)?\s*\{")
 
 

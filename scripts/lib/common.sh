@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sourced by the scripts: locations, progress messages, building.
+# Sourced by the scripts: locations, progress messages, builds.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -11,7 +11,7 @@ else
   bold='' dim='' reset=''
 fi
 
-# no_arguments "$@": for scripts that take none. Prints the script's head for --help.
+# no_arguments "$@": for scripts without arguments. Prints the script's head for --help.
 no_arguments() {
   (($#)) || return 0
   if [[ $1 == -h || $1 == --help ]]; then
@@ -51,7 +51,7 @@ build() {
   quietly "build ($preset)" cmake --build --preset "$preset" "${targets[@]}"
 }
 
-# The address of the installed system's archive, from apt's configuration. Never stored anywhere.
+# The address of the installed system's archive, from apt's configuration. It is never stored.
 debian_archive() {
   local uri
   uri=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Sums up gcov's data of a build folder by folder of daemon/.
+"""Sums up the gcov data of a build, by folder of daemon/.
 
   scripts/lib/coverage_table.py BUILD_FOLDER JSON_FILE
 

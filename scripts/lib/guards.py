@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guards of tests/guards: reads them, and makes a tree of sources in which each can be switched off.
 
-  guards.py check            whether every entry still applies to the sources
-  guards.py shipped FILE...  whether none of these programs holds the switch
+  guards.py check            checks that every entry still applies to the sources
+  guards.py shipped FILE...  checks that none of these programs contains the switch
   guards.py tree FOLDER      copies the tracked files to FOLDER/src, with every guard behind its number
 
-tests/guards/README.md describes an entry. The number of the guard that is off is read once per program, at its
-start, from FOLDER/off, so it holds in every process of a test whatever its environment, root and namespaces.
+tests/guards/README.md describes an entry. Each program reads the number of the guard that is off once, at its start,
+from FOLDER/off, so it applies to every process of a test, whatever its environment, root and namespaces.
 """
 import pathlib
 import re
@@ -69,7 +69,7 @@ class Guard:
         self.context = entry.get("in", "").strip("\n")
         self.without, self.becomes = entry.get("without", ""), entry.get("becomes", "").strip("\n")
         self.survives, self.narrow = entry.get("survives", ""), entry.get("narrow", "")
-        # "PROGRAM FILTER" each
+        # each is "PROGRAM FILTER"
         self.tests = [tuple(one.split(None, 1)) for one in entry["tests"]]
         if any(len(one) != 2 for one in self.tests):
             raise Problem(f"{subject}: {self.name}: tests are written \"PROGRAM FILTER\"")
@@ -131,7 +131,7 @@ def preparations():
 
 
 def apply(source, those):
-    """The source with a switch for each of these guards; the innermost first."""
+    """The source with a switch for each of these guards; the innermost comes first."""
     spans = sorted(((one.span(source), one) for one in those), key=lambda it: (it[0][0], -it[0][1]))
 
     def write(begin, end, inner):
@@ -183,7 +183,7 @@ def applied(all_guards):
 
 
 def make_tree(folder):
-    """Copies what git tracks. Unchanged files keep their time, so that only changed ones are compiled again."""
+    """Copies the tracked files. Unchanged ones keep their time, so that only changed ones are compiled again."""
     texts = applied(guards())
     source = folder / "src"
     texts["daemon/guards_off.hpp"] = HEADER % {"switch": SWITCH, "file": folder / "off"}
@@ -208,7 +208,7 @@ def check_shipped(programs):
     for program in programs:
         content = pathlib.Path(program).read_bytes()
         if SWITCH.encode() in content or b"guards3off" in content:
-            raise Problem(f"{program} holds the switch of scripts/report guards")
+            raise Problem(f"{program} contains the switch of scripts/report guards")
     if not programs:
         raise Problem("no program was given")
 

@@ -5,9 +5,9 @@
   guards_run.py FOLDER JSON [--only WORDS] [--wide]
 
 FOLDER holds the tree that guards.py made, built in FOLDER/src/build/debug. First all tests must pass with no guard off.
-Then each guard is off alone; a test counts only if it fails twice. --only: guards whose subject or name contains one
-of these words, separated by commas. --wide: a survivor is also tried with all tests of the programs that it names.
-Exit code 1 where a guard survives without a reason, or does not although it has one.
+Then each guard is switched off alone; a test counts only if it fails twice. --only: guards whose subject or name contains one
+of these words, separated by commas. --wide: a survivor is also tried with all tests of its programs.
+Exit code 1 if a guard survives without a reason, or has a reason but does not survive.
 """
 import argparse
 import collections
@@ -77,7 +77,7 @@ class Runner:
             seconds = time.monotonic() - begin
             self.log.write(f"=== {number} {program} {names}: {code} after {seconds:.1f} s\n{text[-3000:]}\n")
             if code == 126:
-                raise guards.Problem(f"the isolation cannot be had: {text.strip()[-300:]}")
+                raise guards.Problem(f"the isolation is not possible: {text.strip()[-300:]}")
             found = read_report(report) if code is not None else None
             if found is not None and (code == 0 or found[0]):
                 return Outcome(*found, seconds, "")
@@ -92,8 +92,8 @@ def environment():
 
 
 def in_two_lines(function, items, programs_of):
-    """Runs kernel tests one at a time, because they share the node's cgroups and everything else that exists once,
-    and at the same time unit tests, also one at a time. Returns the results in the order of the items."""
+    """Runs kernel tests one at a time, because they share the node's cgroups and everything else that exists only
+    once; runs unit tests beside them, also one at a time. Returns the results in the order of the items."""
     def line(wanted):
         return {index: function(item) for index, item in enumerate(items)
                 if any("kernel" in program for program in programs_of(item)) == wanted}
@@ -132,7 +132,7 @@ def noticed(runner, guard, jobs, known):
         outcome = runner.run(guard.number, *job, limit_for(known[job]))
         if not outcome.failed:
             continue
-        # Without a report it is not certain which test hung or died: run all of them once more.
+        # Without a report it is not certain which test hung or died: runs all of them again.
         names = job[1] if outcome.says else outcome.failed[0]
         again = runner.run(guard.number, job[0], names, limit_for(known[job]))
         if again.failed:

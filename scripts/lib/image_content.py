@@ -28,7 +28,7 @@ def run(*command):
 
 
 class Packages:
-    """Debian's own record of who owns a file: dpkg's, or the one that scripts/build-arm64 leaves in the sysroot."""
+    """Debian's own record of the package that owns a file: dpkg's, or the one that scripts/build-arm64 leaves in the sysroot."""
 
     def __init__(self, sysroot, arch):
         self.sysroot, self.arch, self.owner, self.fields_of = sysroot, arch, {}, {}
@@ -97,7 +97,7 @@ def closure(readelf, multiarch, packages, programs):
                     queue.append(packages.outside(found[name]))
                     break
             else:
-                raise SystemExit(f"build-image: {name} is nowhere in the sysroot")
+                raise SystemExit(f"build-image: {name} is not in the sysroot")
     return found, loader
 
 
@@ -123,7 +123,7 @@ def make_roots(arch, sysroot, build, out):
     owners = set()
     for name, path in sorted(libraries.items()):
         if path.endswith(pathlib.Path(loader).name):
-            continue  # is at its own path, see below
+            continue  # has its own path, see below
         put(base / f"usr/lib/{multiarch}" / name, packages.outside(path).read_bytes(), 0o644)
         owners.add(packages.of(path))
     put(base / loader.lstrip("/"), packages.outside(loader).read_bytes(), 0o755)
@@ -149,7 +149,7 @@ def make_roots(arch, sysroot, build, out):
 
 
 def built_from(packages, build):
-    """The packages whose headers, and so whose archives, were compiled into the programs."""
+    """The packages with headers, and so with archives, that were compiled into the programs."""
     names, sysroot = set(), str(packages.sysroot).rstrip("/")
     for line in run("ninja", "-C", str(build), "-t", "deps").splitlines():
         path = line.strip()

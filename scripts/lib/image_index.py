@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""image_index.py NAME OUT LAYOUT...: one OCI layout in OUT/oci for the images of several architectures, as an index whose
-name is NAME. Prints its digest, and writes it to OUT/digest. The same images give the same bytes."""
+"""image_index.py NAME OUT LAYOUT...: writes one OCI layout to OUT/oci for the images of several architectures, as an index with
+the name NAME. Prints its digest, and writes it to OUT/digest. The same images give the same bytes."""
 import hashlib
 import json
 import pathlib

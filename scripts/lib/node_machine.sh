@@ -2,11 +2,11 @@
 # Sourced by scripts/node: one machine, from its disks to its end.
 
 boot_limit=60           # with KVM a boot takes a few seconds
-emulated_boot_limit=180 # a machine that needs longer would not get through any test in reasonable time
+emulated_boot_limit=180 # a slower machine would not finish any test in reasonable time
 boots_left=3            # an emulated kernel sometimes dies while it patches itself on one processor and runs on another
 
 # kvm_works: whether /dev/kvm runs Debian's kernel. Some hypervisors have a /dev/kvm that runs only kernels made for it.
-# Asked once for each boot of this machine: the kernel alone, which panics because it finds no root.
+# Tried once for each boot of this machine, with only a kernel, which panics because it finds no root.
 kvm_works() {
   local answer=$root/build/node/kvm identity
   [[ -r /dev/kvm && -w /dev/kvm ]] || return 1
@@ -23,7 +23,7 @@ kvm_works() {
   [[ $(sed -n 2p "$answer") == yes ]]
 }
 
-# accelerator: prints kvm or tcg. Fails where the kernel to try cannot be had.
+# accelerator: prints kvm or tcg. Fails if the kernel for the check cannot be fetched.
 accelerator() {
   local status=0
   if [[ $emulate == yes ]]; then status=1; else kvm_works || status=$?; fi
@@ -35,7 +35,7 @@ accelerator() {
 }
 
 # collect_libraries: copies the libraries that the tree's programs load, for machines that lack a library of that name.
-# The C library is left out: programs run with a newer one, but not with one of another version than their loader's.
+# The C library is left out: programs run with a newer one, but its version must be their loader's.
 collect_libraries() {
   local folder=$root/build/node/libraries/lib program library
   local -A seen=()
@@ -117,7 +117,7 @@ run_machine() {
   if [[ $accelerator == tcg ]]; then boot_limit=$emulated_boot_limit; fi
   mkdir -p "$root/build/node/runs"
   run=$(mktemp -d "$root/build/node/runs/$variation.XXXXXX")
-  # shellcheck disable=SC2064 # now, not when it is called
+  # shellcheck disable=SC2064 # expand now, not when the trap runs
   trap "end_machine '$run'" EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
@@ -139,8 +139,8 @@ run_console() {
   bring_back "$run"
 }
 
-# cut_power RUN: like a plug that is pulled: what the machine has not written to a disk is gone, and of the root what it has not
-# flushed, since qemu holds the tables of that disk's differences.
+# cut_power RUN: like pulling the plug. What the machine has not written to a disk is lost; on the root, also what it has not
+# flushed, because qemu holds the tables of that disk's differences.
 cut_power() {
   sleep "$cut"
   touch "$1/cut"
@@ -148,7 +148,7 @@ cut_power() {
   rm -f "$1/pid"
 }
 
-# run_command RUN: the machine reports "ready" before the command, "working" when a cut may come, and "exit CODE" after the
+# run_command RUN: the machine reports "ready" before the command, "working" once a cut may come, and "exit CODE" after the
 # command; we report "ended".
 run_command() {
   local run=$1 event code='' wait=$boot_limit shown began=$EPOCHREALTIME cutting='' reached=boot
@@ -184,7 +184,7 @@ run_command() {
   if [[ ${event:-} == ended ]]; then wait "$shown"; fi
   boots_left=$((boots_left - 1))
   if [[ $event == ended && $reached == boot && $accelerator == tcg ]] && ((boots_left > 0)); then
-    echo "scripts/node: the emulated machine died while it booted; once more" >&2
+    echo "scripts/node: the emulated machine died while it booted; trying again" >&2
     run_command "$run"
   fi
   bring_back "$run"
@@ -199,7 +199,7 @@ run_command() {
 
 seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 
-# explain_end RUN: says why there is no exit code.
+# explain_end RUN: prints why there is no exit code.
 explain_end() {
   local run=$1
   if [[ $event == ended ]]; then

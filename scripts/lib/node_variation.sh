@@ -33,7 +33,7 @@ read_variation() {
   done <"$file"
 }
 
-# variation_names: one a line.
+# variation_names: prints one per line.
 variation_names() {
   local file
   for file in "$variations"/*.node; do basename "$file" .node; done

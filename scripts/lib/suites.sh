@@ -20,7 +20,7 @@ open_suite() {
     Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
     -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3)
   apt=(apt-get "${options[@]}")
-  # Ignores the installed packages, which belong to another suite.
+  # Ignores the installed packages, which belong to a different suite.
   apt_cache=(apt-cache "${options[@]}" -o Dir::State::status="$work/status")
   "${apt[@]}" update >"$work/log" 2>&1 || {
     echo "${0##*/}: apt cannot read the list of $suite; its last lines:" >&2

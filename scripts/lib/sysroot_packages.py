@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""sysroot_packages.py SYSROOT ARCH OUT: dpkg's database of the packages that scripts/build-arm64 unpacked, in OUT, for
-dpkg-shlibdeps. Paths begin with SYSROOT, where dpkg-shlibdeps finds the libraries."""
+"""sysroot_packages.py SYSROOT ARCH OUT: writes dpkg's database of the packages that scripts/build-arm64 unpacked to OUT,
+for dpkg-shlibdeps. Paths begin with SYSROOT, where dpkg-shlibdeps finds the libraries."""
 import pathlib
 import re
 import sys
