@@ -88,7 +88,7 @@ class CoverageE2e : public KubeNodeTest {
   }
 };
 
-TEST_F(CoverageE2e, ANodesPodsInATableInJsonAsMetricsAndByExitCode) {
+TEST_F(CoverageE2e, ShowsANodesPodsAsTableJsonMetricsAndExitCode) {
   start("web-0", "0f9b2c51-6f0e-4b9d-9a35-5a3a3f7f0a01", "1.8.3", "checkout@1.8.3");
   start("web-1", "0f9b2c51-6f0e-4b9d-9a35-5a3a3f7f0a02", "1.9.0", "checkout@1.8.3");
   start("web-2", "0f9b2c51-6f0e-4b9d-9a35-5a3a3f7f0a03", "", "checkout@1.8.3");

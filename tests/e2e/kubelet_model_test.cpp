@@ -234,7 +234,7 @@ TEST_F(KubeletModel, DeletionGivesGraceToContainersAlone) {
   ASSERT_TRUE(becomesReady("web-0"));
   auto stuck = pod("web-1");
   ASSERT_NO_FATAL_FAILURE(addStuck(stuck));
-  // A process of somebody else's in the pod's cgroup.
+  // A foreign process in the pod's cgroup.
   E2E_TRY(auto stranger, ChildProcess::start({.argv = {"sleep", "1000"}, .env = {}, .output = {}}));
   E2E_TRY(const auto hierarchies, cgroupHierarchies());
   for (std::size_t index = 0; index < hierarchies.size(); ++index) {

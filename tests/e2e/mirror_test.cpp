@@ -96,7 +96,7 @@ struct PullCase {
 };
 
 /// Policy Always, in kubelet's terms: it pulls although the image is on the node.
-TEST_P(Mirror, AnImageOfTheNodeComesHoweverItsRegistryFails) {
+TEST_P(Mirror, AnImageOfTheNodeIsServedHoweverItsRegistryFails) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   ASSERT_NO_FATAL_FAILURE(open(nodeOf(GetParam())));
   E2E_TRY(const auto dead, DeadPort::make());

@@ -94,7 +94,7 @@ TEST_F(NamespacePause, StopsNewRecoveriesAtOnceAndRunningOnesGoOn) {
   EXPECT_THAT(api_.violations(), IsEmpty());
 }
 
-TEST_F(NamespacePause, StaysAsKnownWhileTheApiServerIsAwayAndTheDaemonRestarts) {
+TEST_F(NamespacePause, StaysWhileTheApiServerIsDownAndTheDaemonRestarts) {
   api_.putNamespace("shop", {{"fallbackd.io/pause", "true"}});
   ASSERT_TRUE(becomesPaused("bank shop ")) << shop_->daemon->logText();
   api_.trouble({Fault::status, 503, "", "away"});

@@ -99,7 +99,7 @@ TEST_F(Orders, APauseStopsNewRecoveriesUntilItEnds) {
   EXPECT_THAT(statusText(), Not(HasSubstr("paused")));
 }
 
-TEST_F(Orders, APauseOfANamespaceIsItsAlone) {
+TEST_F(Orders, APauseOfANamespaceAffectsOnlyThatNamespace) {
   ASSERT_NO_FATAL_FAILURE(open());
   E2E_TRY(const auto other, order({"pause", "--namespace", "bank"}));
   ASSERT_EQ(other.code, 0) << other.text;
@@ -115,7 +115,7 @@ TEST_F(Orders, APauseOfANamespaceIsItsAlone) {
   EXPECT_TRUE(ready("second")) << shop_->daemon->logText();
 }
 
-TEST_F(Orders, AnOrderThatCannotBeReadPausesTheNode) {
+TEST_F(Orders, AnUnreadableOrderPausesTheNode) {
   ASSERT_NO_FATAL_FAILURE(open());
   const auto file = shop_->daemon->configFile().parent_path() / "state" / "pause.yaml";
   std::filesystem::create_directories(file.parent_path());
@@ -133,7 +133,7 @@ TEST_F(Orders, AnOrderThatCannotBeReadPausesTheNode) {
   EXPECT_TRUE(ready("late")) << shop_->daemon->logText();
 }
 
-TEST_F(Orders, WhatIsNoOrderIsRefused) {
+TEST_F(Orders, AnInvalidOrderIsRefused) {
   ASSERT_NO_FATAL_FAILURE(open());
   for (const auto& words : std::vector<std::vector<std::string>>{{"pause", "--namespace", "Shop"},
                                                                  {"pause", "--reason", "two\nlines"},
@@ -222,7 +222,7 @@ TEST_F(Orders, ADrillRescuesItsPodAndNoOtherOneUntilItIsHandedBack) {
   EXPECT_EQ(recoveryState(*shop_->daemon, "real"), "");
 }
 
-TEST_F(Orders, ADrillEndsByItselfAndOneThatCannotBeReadIsNone) {
+TEST_F(Orders, ADrillEndsByItselfAndAnUnreadableOneDoesNotHold) {
   ASSERT_NO_FATAL_FAILURE(open());
   const auto file = shop_->daemon->configFile().parent_path() / "state" / "drill.yaml";
   std::filesystem::create_directories(file.parent_path());
@@ -260,7 +260,7 @@ TEST_F(Orders, ADrillEndsByItselfAndOneThatCannotBeReadIsNone) {
   EXPECT_EQ(recoveryState(*shop_->daemon, "checkout-drill"), "pod_gone") << "no new recovery";
 }
 
-TEST_F(Orders, ObservingTellsWhatWouldHaveBeenStarted) {
+TEST_F(Orders, ObserveReportsWhatWouldHaveStarted) {
   ASSERT_NO_FATAL_FAILURE(open("  mode: observe\n"));
   ASSERT_NO_FATAL_FAILURE(startPod("web-0"));
   ASSERT_TRUE(isWithheld("web-0", "wouldStartAfterMs")) << shop_->daemon->logText();

@@ -174,7 +174,7 @@ TEST_F(PageTest, ProfilesArePprofsAndOnlyServedIfConfigured) {
   EXPECT_THAT(contentOf("/proc/" + std::to_string(fallback) + "/environ"), Not(HasSubstr("LD_PRELOAD")));
 }
 
-TEST_F(PageTest, AReloadAppliesWhatDecidesAndNamesWhatMustWait) {
+TEST_F(PageTest, AReloadAppliesWhatItCanAndNamesWhatMustWait) {
   E2E_TRY(shop_, Shop::open());
   auto options = shop_->daemonOptions(shop_->image());
   options.containerdSocket += ".other";

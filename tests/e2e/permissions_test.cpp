@@ -351,7 +351,7 @@ INSTANTIATE_TEST_SUITE_P(Roles, WithoutOne, testing::ValuesIn(texts()),
 
 class WithAll : public Permissions {};
 
-TEST_P(WithAll, EverythingThatIsGrantedIsAskedForAndNothingElse) {
+TEST_P(WithAll, EverythingGrantedIsRequestedAndNothingElse) {
   EXPECT_TRUE(becomes("apiserver", "up")) << shown();
   ASSERT_NO_FATAL_FAILURE(rescue());
   EXPECT_TRUE(becomes("kubelet", "up")) << shown();

@@ -236,7 +236,7 @@ TEST_F(Specification, ASecretThatTheNodeMayReadGivesItsValueEvenAfterTheServerWe
   EXPECT_THAT(kept.str(), Not(HasSubstr("s3cret")));
 }
 
-TEST_F(Specification, WhatWasKnownRescuesPodsWhileNobodyAnswers) {
+TEST_F(Specification, KnownPodsAreRescuedWhileNoSourceAnswers) {
   ASSERT_NO_FATAL_FAILURE(configure("[kubelet, apiserver]"));
   put(described());
   ASSERT_TRUE(shows("kubelet=waiting apiserver=up 1 pods")) << shown();

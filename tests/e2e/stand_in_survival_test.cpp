@@ -192,7 +192,7 @@ TEST_F(Survival, GarbageCollectionsTakeNothingThatIsNeeded) {
 }
 
 /// crictl rm -f, and then kubelet's garbage collection of unused images.
-TEST_F(Survival, OneThatAPersonRemovesIsMadeAgain) {
+TEST_F(Survival, AStandInThatAPersonRemovesIsCreatedAgain) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   const auto fallback = fallbacksOf(uidOf(kPod));
@@ -268,7 +268,7 @@ class Rejected : public Survival {
   }
 };
 
-TEST_F(Rejected, AnOldKubeletIsNotAskedForEver) {
+TEST_F(Rejected, AnOldKubeletIsNotTriedForever) {
   kubeletOptions_.version = model::Version::v1_30;
   ASSERT_NO_FATAL_FAILURE(open(0ms));
   ASSERT_NO_FATAL_FAILURE(reject(podOf(kPod)));

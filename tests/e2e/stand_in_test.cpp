@@ -253,7 +253,7 @@ TEST_F(StandInLife, AnOrderRemovesThemAndAnotherOneAllowsThemAgain) {
   ASSERT_TRUE(settled(1)) << shop_->daemon->logText();
 }
 
-TEST_F(StandInLife, OneWhoseFallbackDiedWithoutADaemonIsReplaced) {
+TEST_F(StandInLife, AStandInWhoseFallbackDiedWithoutADaemonIsReplaced) {
   open();
   if (HasFatalFailure()) return;
   Pod pod;

@@ -249,7 +249,7 @@ TEST_F(Unstick, SwitchedOffNeighboursHang) {
 
 /// Pulls that crawl at 20 KB/s, from a different registry and from the same one. The connections that fetched
 /// their manifests are idle meanwhile; ending those does not affect the pulls.
-TEST_F(Unstick, WhatMovesIsNotTouched) {
+TEST_F(Unstick, MovingPullsAreNotTouched) {
   ASSERT_NO_FATAL_FAILURE(open());
   ASSERT_NO_FATAL_FAILURE(startNeighbours());
   E2E_TRY(const auto crawling,

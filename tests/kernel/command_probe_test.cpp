@@ -88,7 +88,7 @@ TEST_F(CommandProbes, TheExitCodeIsTheAnswer) {
   stop(process);
 }
 
-TEST_F(CommandProbes, ItRunsAsTheFallbackDoesInAPlaceOfItsOwn) {
+TEST_F(CommandProbes, RunsLikeTheFallbackInItsOwnLeaf) {
   auto like = withVolume();
   like.workload.user.uid = 4321;
   const auto process = launched(like);
@@ -105,7 +105,7 @@ TEST_F(CommandProbes, ItRunsAsTheFallbackDoesInAPlaceOfItsOwn) {
   stop(process);
 }
 
-TEST_F(CommandProbes, TimeIsUpForEverythingThatItStarted) {
+TEST_F(CommandProbes, TheTimeoutEndsEverythingThatItStarted) {
   const auto like = withVolume();
   const auto process = launched(like);
   ASSERT_NE(process, nullptr);
@@ -118,7 +118,7 @@ TEST_F(CommandProbes, TimeIsUpForEverythingThatItStarted) {
   stop(process);
 }
 
-TEST_F(CommandProbes, WhatIsCancelledLeavesNothing) {
+TEST_F(CommandProbes, ACancelledProbeLeavesNothing) {
   const auto like = withVolume();
   const auto process = launched(like);
   ASSERT_NE(process, nullptr);
@@ -151,7 +151,7 @@ TEST_F(CommandProbes, WhatIsCancelledLeavesNothing) {
 
 /// Root opens /dev/null for the probe. If a volume's file were opened instead, the pod could read or write
 /// what it may not open itself.
-TEST_F(CommandProbes, AVolumeInThePlaceOfDevNullIsNotOpened) {
+TEST_F(CommandProbes, AVolumeOverDevNullIsNotOpened) {
   auto like = withVolume();
   const auto secret = data_ / "secret";
   std::ofstream(secret) << "root's\n";
@@ -178,7 +178,7 @@ TEST_F(CommandProbes, InASharedPidNamespaceItStaysOutside) {
   stop(process);
 }
 
-TEST_F(CommandProbes, WhereItCannotRunThatIsNotAnAnswer) {
+TEST_F(CommandProbes, AFailureToRunIsNotAnAnswer) {
   auto like = request({"wait"});
   const auto process = launched(like);
   ASSERT_NE(process, nullptr);

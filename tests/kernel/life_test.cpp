@@ -162,7 +162,7 @@ TEST_F(Life, AProcessWhoseStartTimeIsNotRecordedIsAdopted) {
   stop(*adopted);
 }
 
-TEST_F(Life, AKernelThatCannotTellEndsNothing) {
+TEST_F(Life, AFailingKernelCallEndsNothing) {
   auto process = launched(request({"wait"}));
   ASSERT_NE(process, nullptr);
   const auto record = process->record();

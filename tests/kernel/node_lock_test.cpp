@@ -37,7 +37,7 @@ class OneDaemon : public LaunchTest {
   std::vector<sys::CgroupHierarchy> node_;
 };
 
-TEST_F(OneDaemon, TheSecondLearnsOfTheFirst) {
+TEST_F(OneDaemon, TheSecondNamesTheFirst) {
   auto first = take("first");
   ASSERT_TRUE(first) << first.error().message();
   const auto second = take("second");

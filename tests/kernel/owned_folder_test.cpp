@@ -66,7 +66,7 @@ TEST_F(OwnedFolders, OnlySingleNamesAreAccepted) {
   }
 }
 
-TEST_F(OwnedFolders, AFolderWithoutAnEndIsNotFollowedForEver) {
+TEST_F(OwnedFolders, AnEndlessFolderIsNotFollowedForever) {
   fs::path path = scratch_ / "own" / "deep";
   for (int i = 0; i < 70; ++i) path /= "d";
   fs::create_directories(path);

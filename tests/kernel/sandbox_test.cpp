@@ -40,7 +40,7 @@ TEST_F(SandboxGate, AnotherPauseProcessMeansAChangedSandbox) {
 }
 
 /// The kernel already gives the answer that the runtime would give.
-TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoQuestion) {
+TEST_F(SandboxGate, APauseProcessInItsSandboxsCgroupNeedsNoQuery) {
   launcherAsking([]() -> Result<pid_t> { return fail(Stage::containerd, Reason::not_found, "not asked"); });
   sandbox->enterOwnCgroup();
   const auto process = launched(request({"wait"}));
@@ -56,7 +56,7 @@ TEST_F(SandboxGate, APauseProcessInItsSandboxesCgroupNeedsNoQuestion) {
   EXPECT_EQ(refusal(wanted).reason, Reason::sandbox_changed);
 }
 
-TEST_F(SandboxGate, AFailedQuestionMeansAChangedSandbox) {
+TEST_F(SandboxGate, AFailedQueryMeansAChangedSandbox) {
   launcherAsking(
       []() -> Result<pid_t> { return fail(Stage::containerd, Reason::not_found, "no such sandbox"); });
   EXPECT_EQ(refusal(request({"wait"})).reason, Reason::sandbox_changed);

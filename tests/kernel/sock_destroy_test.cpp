@@ -112,7 +112,7 @@ TEST(SockDestroy, EndsAnEstablishedConnectionAtOnceAndNoOther) {
             "");
 }
 
-TEST(SockDestroy, EndsASynThatNobodyAnswers) {
+TEST(SockDestroy, EndsAnUnansweredSyn) {
   EXPECT_EQ(inOwnNetwork([]() -> std::string {
               asio::io_context loop;
               const tcp::endpoint nobody(asio::ip::make_address("192.0.2.1"), 443);
@@ -153,7 +153,7 @@ TEST(SockDestroy, AnotherCookieMeansAnotherConnection) {
             "");
 }
 
-TEST(SockDestroy, WithoutNetAdminItIsRefusedAndSaidBeforehand) {
+TEST(SockDestroy, WithoutNetAdminItIsRefusedAndReportedBeforehand) {
   EXPECT_EQ(inOwnNetwork([]() -> std::string {
               asio::io_context loop;
               Pair pair(loop);

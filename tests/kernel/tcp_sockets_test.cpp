@@ -48,7 +48,7 @@ TEST(TcpSockets, ReceivedAndUnreadBytesAreCounted) {
   EXPECT_EQ(sum().unread, before.unread);
 }
 
-TEST(TcpSockets, ListenersOfAPortAreToldApart) {
+TEST(TcpSockets, ListenersOfAPortAreDistinguished) {
   asio::io_context loop;
   const auto diagnosis = TcpDiagnosis::open(Stage::detection, ::getpid());
   ASSERT_TRUE(diagnosis) << diagnosis.error().message();

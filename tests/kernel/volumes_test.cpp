@@ -101,7 +101,7 @@ TEST_F(Volumes, EveryFolderOnTheWayIsMade) {
   EXPECT_TRUE(std::filesystem::is_directory(outer / "a/b/c"));
 }
 
-TEST_F(Volumes, OneBelowTheSandboxsMemoryIsNotCovered) {
+TEST_F(Volumes, AVolumeBelowTheSandboxsMemoryIsNotCovered) {
   makeVolume("empty-dir", "cache");
   auto wanted = request({"report"});
   wanted.workload.volumes = {{Volume::Kind::empty_dir, "cache", "/dev/shm/cache", "", false}};
@@ -143,7 +143,7 @@ TEST_F(Volumes, SubPathThatLeadsOutIsRefused) {
 }
 
 /// kubelet creates no symlink there, and a link to another pod's volume is not this pod's volume.
-TEST_F(Volumes, OneThatIsASymlinkIsRefused) {
+TEST_F(Volumes, AVolumeThatIsASymlinkIsRefused) {
   const auto volume = makeVolume("empty-dir", "other");
   std::filesystem::create_directory_symlink("other", volume.parent_path() / "link");
   auto wanted = request({"report"});

@@ -39,7 +39,7 @@ std::string fieldOf(const json::object& pod, const std::string& path, const Pod&
   return map == nullptr ? std::string() : textOf(*map, subscript(path));
 }
 
-/// Without a limit of its own a container has the node's.
+/// A container without its own limit has the node's.
 std::string resourceOf(const json::object& container, const json::object& reference,
                        const Surroundings& around) {
   const auto resource = textOf(reference, "resource");  // limits.cpu
