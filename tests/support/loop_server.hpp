@@ -25,7 +25,7 @@ class LoopServer {
   [[nodiscard]] std::uint16_t port() const { return port_; }
   /// "127.0.0.1:PORT"
   [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-  /// Lets the server do what it could begin when this was called: each call one turn of its loop.
+  /// Lets the server do what it could begin before this call: each call is one turn of its loop.
   void turn();
 
  protected:
@@ -36,7 +36,7 @@ class LoopServer {
 
   /// Runs on the server's thread. An exception ends the connection.
   virtual boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) = 0;
-  /// Returns when the server ends: the peer waits for an answer that never comes.
+  /// Suspends until the server ends: the peer waits for an answer that never comes.
   boost::asio::awaitable<void> stayAway();
 
  private:

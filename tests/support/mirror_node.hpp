@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node whose containerd asks fallbackd's mirror first, as fallbackctl sets it up.
+// A node whose containerd queries fallbackd's mirror first, as set up by fallbackctl.
 #pragma once
 
 #include "daemon.hpp"
@@ -32,7 +32,7 @@ class MirrorNode {
     return one;
   }
 
-  /// The daemon, with the mirror, and with a workload of this image.
+  /// Restarts the daemon with the mirror, and with a workload of this image.
   Result<> restartDaemon(const std::string& image, const std::string& mirrorExtra = "") {
     auto options = shop_->daemonOptions(image);
     options.extra += "mirror:\n  listen: " + address() + "\n  tokenFile: " + tokenFile_.string() +
@@ -42,14 +42,14 @@ class MirrorNode {
     return shop_->daemon->restart();
   }
 
-  /// fallbackctl mirror WORDS...; returns what it says.
+  /// Runs fallbackctl mirror WORDS...; returns its output.
   [[nodiscard]] Result<std::string> ctl(const std::vector<std::string>& words) const {
     std::vector<std::string> argv{binary("fallbackctl"), "mirror"};
     argv.insert(argv.end(), words.begin(), words.end());
     argv.insert(argv.end(), {"--config", shop_->daemon->configFile()});
     return runOk({.argv = std::move(argv), .env = {}, .output = {}});
   }
-  /// Requests for the registry go to the mirror first, then there, by plain HTTP.
+  /// Sends requests for the registry to the mirror first, then to the registry, by plain HTTP.
   [[nodiscard]] Result<> enable(const std::string& registry) const {
     FB_CHECK(shop_->node->speak("http", registry));
     FB_CHECK(ctl({"enable", "--write", "--registry", registry, "--containerd-config",
@@ -57,7 +57,7 @@ class MirrorNode {
     return {};
   }
 
-  /// Another name for an image that is on the node.
+  /// Gives an image of the node a second name.
   [[nodiscard]] Result<> name(const std::string& image, const std::string& other) const {
     FB_CHECK(shop_->node->ctr({"images", "tag", "--force", image, other}));
     return {};

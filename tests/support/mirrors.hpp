@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several hosts for one registry's images, in the order in which containerd must ask them.
+// Several hosts for one registry's images, in the order in which containerd must try them.
 #pragma once
 
 #include "base/error.hpp"

@@ -24,8 +24,8 @@ Result<> mountAt(const char* type, const fs::path& where, unsigned long flags, c
   return failErrno(Stage::cli, "mount " + std::string(type) + " at " + where.string());
 }
 
-/// Mounts the hierarchies again, with our cgroup namespace's root as their root. The old mounts are removed,
-/// not only covered: runc reads the mount table and would use the first one that it finds.
+/// Mounts the hierarchies again with our cgroup namespace's root as their root. The old mounts are removed,
+/// not only covered, because runc reads the mount table and would use the first mount that it finds.
 Result<> mountCgroups() {
   FB_TRY(const auto hierarchies, cgroupHierarchies());
   std::vector<std::pair<fs::path, fs::path>> links;  // cpu -> cpu,cpuacct and so on
@@ -45,8 +45,8 @@ Result<> mountCgroups() {
   return {};
 }
 
-/// Empty, so that /run/containerd, /run/netns, /run/runc, /run/xtables.lock are ours; as on many nodes, no
-/// program can be started from it. If the machine's resolv.conf is in /run, it stays.
+/// An empty /run, so that /run/containerd, /run/netns, /run/runc, /run/xtables.lock are ours; as on many
+/// nodes, no program can be started from it. If the machine's resolv.conf is in /run, it stays visible.
 Result<> coverRun() {
   std::error_code missing;
   const fs::path resolvConf = fs::canonical("/etc/resolv.conf", missing);
@@ -79,7 +79,7 @@ Result<> bringUpLoopback() {
   return {};
 }
 
-/// Also the folder for temporary files: /tmp is the machine's.
+/// Also sets the folder for temporary files: /tmp belongs to the machine.
 Result<> guardMachine(const fs::path& scratch, const std::vector<fs::path>& outputs) {
   auto writable = outputs;
   writable.push_back(scratch);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the inside of a run sees of the machine: set up once, by pid 1 of the new namespaces.
+// What a run sees of the machine from inside: set up once, by pid 1 of the new namespaces.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,7 +9,7 @@
 
 namespace fallbackd::e2e {
 
-/// Private mounts, with those of the machine read-only; /proc, /sys/fs/cgroup, /run, /var/lib, `lo`, IP
+/// Sets up private mounts with the machine's read-only; /proc, /sys/fs/cgroup, /run, /var/lib, `lo`, IP
 /// forwarding, host name. `scratch` is the run's folder, `outputs` are more folders for results. Errors name
 /// the step.
 Result<> makeNodeView(const std::filesystem::path& scratch,

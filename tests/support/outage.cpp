@@ -128,7 +128,7 @@ Result<> Outage::runHealthyPod() {
   return shop_->kubelet->startContainer(id);
 }
 
-/// What kubelet does when its next pull succeeds.
+/// Like kubelet when its next pull succeeds.
 Result<> Outage::handBack(const std::string& node, const std::string& name) {
   const auto& pod = pods_.at(name);
   auto container = shop_->containerSpec();

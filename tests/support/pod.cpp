@@ -40,7 +40,7 @@ Result<> makeVolumeFolder(const fs::path& folder, PodVolume::Kind kind) {
       ::mount("tmpfs", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") != 0) {
     return failErrno(Stage::cli, "mount the tmpfs of " + folder.string());
   }
-  // kubelet leaves the folder itself open: the modes of its content matter.
+  // kubelet leaves the folder itself open: the modes of its content decide.
   if (::chmod(folder.c_str(), 0777) != 0) return failErrno(Stage::cli, "chmod " + folder.string());
   return {};
 }
@@ -57,7 +57,7 @@ Result<> writeFiles(const fs::path& folder, const std::map<std::string, std::str
   return {};
 }
 
-/// Links for the first component of every key ("a/b" is reached through the link "a").
+/// Creates links for the first component of every key ("a/b" is reached through the link "a").
 Result<> linkThroughData(const fs::path& folder, const std::map<std::string, std::string>& files) {
   for (const auto& [key, content] : files) {
     const std::string first = key.substr(0, key.find('/'));
@@ -73,7 +73,7 @@ bool isActive(const std::string& unit) {
   return asked && asked->code == 0;
 }
 
-/// With the properties that kubelet (libcontainer) gives it.
+/// Starts it with the properties that kubelet (libcontainer) sets.
 Result<> startSlice(const std::string& name, const std::string& parent) {
   if (isActive(name)) return {};
   const std::string manager = "org.freedesktop.systemd1";

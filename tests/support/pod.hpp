@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pods as a test describes them, and the folders and cgroups that kubelet creates before it requests a
-// sandbox from the runtime.
+// Pods as described by a test, and the folders and cgroups that kubelet creates before it requests a sandbox
+// from the runtime.
 #pragma once
 
 #include "base/error.hpp"
@@ -32,9 +32,9 @@ struct PodSpec {
   std::vector<PodVolume> volumes;
   bool hostNetwork = false;
   bool hostPid = false;
-  bool sharePid = false;  // shareProcessNamespace: all containers are in the sandbox's
+  bool sharePid = false;  // shareProcessNamespace: all containers share the sandbox's PID namespace
   std::uint32_t attempt = 0;
-  bool slice = false;  // kubelet's systemd driver: systemd makes the pod's cgroup
+  bool slice = false;  // kubelet's systemd driver: systemd creates the pod's cgroup
   std::string
       cgroupTop;  // "/node-b": the root of this node's tree, if the node has only a part of the run's tree
 };
@@ -50,12 +50,12 @@ struct HostMount {
   std::string hostPath;
   std::string mountPath;
   bool readOnly = false;
-  bool hostToContainer = false;  // later mounts are visible inside
+  bool hostToContainer = false;  // later mounts are also visible inside
 };
 
 /// A volume of type image: containerd 2.1 and later mount it.
 struct ImageMount {
-  std::string image;  // pulled already
+  std::string image;  // already pulled
   std::string mountPath;
 };
 
@@ -82,7 +82,7 @@ struct ContainerSpec {
   std::optional<std::int64_t> runAsUser;
   std::string runAsUsername;     // where the image names a user instead of a number
   std::string workingDir;        // empty: the image's
-  std::string hosts;             // the pod's /etc/hosts; empty: the shortest
+  std::string hosts;             // the pod's /etc/hosts; empty: a minimal one
   std::int64_t memoryBytes = 0;  // 0: no limit
   std::int64_t cpuMillis = 0;
   std::int64_t cpuShares = 0;  // 0: the runtime's default
@@ -90,7 +90,7 @@ struct ContainerSpec {
   std::optional<SecurityContext> security;
   std::uint32_t attempt = 0;
   std::string logPath;  // below the pod's log directory; empty: NAME/ATTEMPT.log
-  /// Besides kubelet's own, or instead of them; with an empty value there is none of this name.
+  /// In addition to kubelet's own labels, or instead of them; an empty value removes the label.
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
 };
@@ -98,15 +98,16 @@ struct ContainerSpec {
 /// A random version 4 UUID.
 std::string makeUid();
 
-/// "kubernetes.io~configmap" and so on, the folder of the volume's plugin below volumes/.
+/// "kubernetes.io~configmap" and so on: the folder of the volume's plugin below volumes/.
 std::string volumePluginFolder(PodVolume::Kind kind);
 
 /// Writes the volume below `podFolder`: content in a folder named by time, ..data pointing to it, each file a
-/// symlink through ..data. Called again it swaps ..data in one rename, as for an updated ConfigMap. Secrets
-/// and tokens are on their own tmpfs, as with kubelet.
+/// symlink through ..data. A second call swaps ..data in one rename, as for an updated ConfigMap. Secrets and
+/// tokens are on their own tmpfs, as with kubelet.
 Result<> writeVolume(const std::filesystem::path& podFolder, const PodVolume& volume);
 
-/// A folder and everything below it, by its name below its parent, which must be ours. Never crosses a mount.
+/// Removes a folder and everything below it, by its name in its parent, which must be ours. Never crosses a
+/// mount.
 Result<> removeFolder(const std::filesystem::path& folder);
 
 /// Unmounts and removes the pod's folder with all volumes.
@@ -116,9 +117,9 @@ Result<> removePodFolder(const std::filesystem::path& podFolder);
 std::string podCgroup(const std::string& uid, const std::string& top = "");
 /// The same with the systemd driver: "kubepods-burstable-podUID.slice", UID with underscores.
 std::string podSlice(const std::string& uid);
-/// In every hierarchy. With the systemd driver the whole machine's systemd starts the slice.
+/// Creates it in every hierarchy. With the systemd driver the machine's systemd starts the slice.
 Result<std::vector<std::filesystem::path>> makePodCgroup(const PodSpec& spec);
-/// With all processes in it.
+/// Removes it with all processes in it.
 Result<> removePodCgroup(const PodSpec& spec, const std::vector<std::filesystem::path>& cgroups);
 
 }  // namespace fallbackd::e2e

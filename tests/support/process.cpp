@@ -105,7 +105,7 @@ Result<ChildProcess> ChildProcess::start(const Command& command) {
   const int error = ::posix_spawnp(&pid, argv[0].c_str(), &setup.actions, &setup.attributes,
                                    pointers(argv).data(), pointers(env).data());
   if (error != 0) return fail(Stage::cli, Reason::system, "start " + command.argv[0], error);
-  // By number: this version of the C library's header cannot be used from C++.
+  // By system call number: this version of the C library's header cannot be used from C++.
   sys::PidFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   return ChildProcess(pid, std::move(pidfd), command.argv[0]);
 }

@@ -63,7 +63,7 @@ Result<Output> run(const Command& command, std::chrono::milliseconds deadline = 
 Result<std::string> runOk(const Command& command,
                           std::chrono::milliseconds deadline = std::chrono::seconds(60));
 
-/// An ExitCode from waitpid's status.
+/// The ExitCode for waitpid's status.
 ExitCode exitCodeOf(int waitStatus);
 
 }  // namespace fallbackd::e2e

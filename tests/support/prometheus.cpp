@@ -44,7 +44,7 @@ std::string decimal(double seconds) {
   return text.data();
 }
 
-/// YAML of one rule of relabel_configs, from the operator's camelCase.
+/// The YAML of a rule of relabel_configs, converted from the operator's camelCase.
 std::string relabeling(const YAML::Node& rule) {
   std::string labels;
   for (const auto& label : rule["sourceLabels"]) {
@@ -60,7 +60,7 @@ std::string relabeling(const YAML::Node& rule) {
   return yaml + "}\n";
 }
 
-/// What the operator makes of a PodMonitor, but for where the pods come from: its selector, its labels and
+/// What the operator makes of a PodMonitor, except for the source of the pods: its selector, its labels and
 /// its own relabelings, in the operator's order.
 std::string configuration(const std::vector<ScrapeTarget>& targets, const fs::path& monitor,
                           const fs::path& rules) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real Prometheus (Debian's) with its own data folder, which scrapes the given targets every second by the
-// configuration that the Prometheus operator makes of a PodMonitor.
+// A real Prometheus (Debian's) with its own data folder. It scrapes the given targets every second with the
+// configuration that the Prometheus operator makes from a PodMonitor.
 #pragma once
 
 #include "base/error.hpp"
@@ -21,10 +21,10 @@ namespace fallbackd::e2e {
 
 struct ScrapeTarget {
   std::uint16_t port = 0;  // on 127.0.0.1
-  std::string node;        // where its pod is
+  std::string node;        // the node of its pod
 };
 
-/// One thread. The destructor kills it. Times are seconds of Unix time.
+/// Used by one thread. The destructor kills it. Times are seconds of Unix time.
 class Prometheus {
  public:
   static Result<std::unique_ptr<Prometheus>> start(const std::vector<ScrapeTarget>& targets,

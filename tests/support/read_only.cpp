@@ -27,9 +27,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kExitFailure = 125;  // as env(1) exits if it cannot run its command
+constexpr int kExitFailure = 125;  // like env(1) if it cannot run its command
 constexpr std::size_t kMaxMounts = 8 << 20;
-// Tests of cgroups and namespaces write here. Nothing of it survives a reboot.
+// Tests of cgroups and namespaces write here. Nothing there survives a reboot.
 constexpr std::array<std::string_view, 3> kKept{"/proc", "/sys/fs/cgroup", "/dev"};
 
 struct MountPoint {
@@ -62,7 +62,7 @@ Result<> setReadOnly(const std::string& path, unsigned flags, std::uint64_t set,
   return failErrno(Stage::cli, "set the flags of the mount at " + path);
 }
 
-/// Mounts that were read-only before (parts of /proc in a container) stay read-only inside.
+/// Mounts that were read-only before (parts of /proc in a container) stay read-only.
 Result<> makeWritableAgain(const std::vector<MountPoint>& before, const std::vector<std::string>& kept) {
   for (const auto& mount : before) {
     const bool wanted = std::any_of(kept.begin(), kept.end(),
@@ -120,7 +120,7 @@ Result<> makeMachineReadOnly(const std::vector<fs::path>& writable) {
 
 Result<> keepTemporaryFilesIn(const fs::path& folder) {
   ::setenv("TMPDIR", folder.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): only one thread yet
-  // Where skopeo stores its copies, whatever TMPDIR says.
+  // skopeo stores its copies here, whatever TMPDIR says.
   if (::mount(folder.c_str(), "/var/tmp", nullptr, MS_BIND, nullptr) != 0 && errno != ENOENT)
     return failErrno(Stage::cli, "cover /var/tmp");
   return {};
@@ -133,7 +133,7 @@ std::vector<fs::path> outputFolders(const std::string& gtestOutput) {
     const auto path = fs::absolute(given, none);
     auto folder = fs::is_directory(path, none) ? path : path.parent_path();
     folder = fs::canonical(folder, none);
-    // The whole machine is not a place for results.
+    // The whole machine is not a folder for results.
     if (!none && folder != "/") folders.push_back(std::move(folder));
   };
   if (const auto colon = gtestOutput.find(':'); colon != std::string::npos)

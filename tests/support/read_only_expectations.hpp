@@ -13,7 +13,7 @@
 
 namespace fallbackd::test {
 
-/// `beside`: a folder beside the scratch folder, which the program's main has made read-only.
+/// `beside`: a folder beside the scratch folder; the program's main has made it read-only.
 inline void expectReadOnlyMachine(const std::filesystem::path& beside) {
   const auto file = beside / ("fallbackd-read-only-" + std::to_string(::getpid()));
   const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

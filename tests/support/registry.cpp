@@ -13,7 +13,7 @@ namespace fallbackd::e2e {
 
 namespace {
 
-/// A line of an htpasswd file; docker-registry accepts bcrypt only. With the lowest cost, because it is only
+/// A line of an htpasswd file; docker-registry accepts only bcrypt. With the lowest cost, because it is only
 /// for tests.
 std::string htpasswdLine(const std::string& user, const std::string& password) {
   crypt_data data{};
@@ -87,7 +87,7 @@ Result<std::string> Registry::pushImage(const std::string& nameAndTag, const std
   image.entrypoint.insert(image.entrypoint.end(), args.begin(), args.end());
   const auto archive = folder_ / "push.tar";
   FB_CHECK(writeOciArchive(image, archive));
-  // --insecure-policy: no signature policy file is needed. TMPDIR: writes nothing outside the run's folder.
+  // --insecure-policy: needs no signature policy file. TMPDIR: writes nothing outside the run's folder.
   Command skopeo{.argv = {"skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"},
                  .env = {{"TMPDIR", folder_}},
                  .output = {}};

@@ -23,7 +23,7 @@ struct RegistryOptions {
 /// Used by one thread. Images stay in the run's folder as long as the object exists.
 class Registry {
  public:
-  /// Prepared, not running: until start() its address refuses connections.
+  /// Prepared but not running: until start() its address refuses connections.
   static Result<Registry> make(RegistryOptions options = {});
 
   Result<> start();
@@ -38,7 +38,7 @@ class Registry {
     return address() + "/" + nameAndTag;
   }
 
-  /// Builds an image of one static binary (as /bin/NAME) whose entrypoint is the binary with `args`, and
+  /// Builds an image of one static binary (as /bin/NAME) with the binary and `args` as its entrypoint, and
   /// pushes it with skopeo. The registry must run. Returns the full reference.
   Result<std::string> pushImage(const std::string& nameAndTag, const std::filesystem::path& program,
                                 const std::vector<std::string>& args = {});

@@ -21,7 +21,7 @@ using asio::ip::tcp;
 
 namespace {
 
-// Longer than the drain of any test.
+// Longer than any test's drain.
 constexpr std::chrono::seconds kRequestTimeout{20};
 
 bool isComplete(const std::string& answer) {

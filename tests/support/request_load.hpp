@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clients of a Service: a steady number of requests a second, each on a connection of its own, and what
-// became of them.
+// Clients of a Service: a steady number of requests per second, each on its own connection, and their
+// results.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ namespace fallbackd::e2e {
 
 class RequestLoad {
  public:
-  /// GET / on 127.0.0.1:PORT from now on.
+  /// Sends GET / to 127.0.0.1:PORT from now on.
   RequestLoad(std::uint16_t port, unsigned perSecond);
   RequestLoad(const RequestLoad&) = delete;
   RequestLoad& operator=(const RequestLoad&) = delete;
@@ -32,9 +32,9 @@ class RequestLoad {
     std::map<std::string, unsigned> reasons;  // of lost requests
   };
   [[nodiscard]] Counts counts() const;
-  /// Waits until this many more were answered by `role`.
+  /// Waits until `role` has answered this many more.
   bool waitForAnswers(unsigned more, const std::string& role, std::chrono::nanoseconds ceiling);
-  /// Sends no more and waits for those that are on their way.
+  /// Sends no more requests and waits for those in flight.
   Counts finish();
 
  private:

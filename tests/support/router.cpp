@@ -38,7 +38,7 @@ asio::awaitable<void> pump([[maybe_unused]] std::shared_ptr<Joined> keepAlive, t
     to.shutdown(tcp::socket::shutdown_send, error);
     co_return;
   }
-  // A reset is passed on as one.
+  // A reset is passed on as a reset.
   boost::system::error_code ignored;
   to.set_option(asio::socket_base::linger(true, 0), ignored);
   to.close(ignored);
@@ -66,7 +66,7 @@ void Router::update(const model::PodStatus& pod) {
   changed_.notify_all();
 }
 
-/// mutex_ is held.
+/// Called with mutex_ held.
 void Router::applyDue() {
   const auto now = Monotonic::now();
   while (!changes_.empty() && changes_.front().due <= now) {
@@ -74,7 +74,7 @@ void Router::applyDue() {
     changes_.erase(changes_.begin());
     std::erase(endpoints_, change.ip);
     if (change.ready) endpoints_.push_back(change.ip);
-    if (!change.ready) reached_.erase(change.ip);  // perhaps the next pod's address
+    if (!change.ready) reached_.erase(change.ip);  // the next pod may get this address
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Service: a TCP proxy on loopback whose endpoints are the ready pods, as an EndpointSlice controller and
-// kube-proxy would have them after a while. What is connected stays connected.
+// A Service: a TCP proxy on loopback with the ready pods as endpoints, as an EndpointSlice controller and
+// kube-proxy provide them after a while. Established connections stay connected.
 #pragma once
 
 #include "base/clock.hpp"
@@ -19,25 +19,25 @@ namespace fallbackd::e2e {
 
 class Router final : public LoopServer {
  public:
-  /// To this port of each pod; each change takes effect `lag` later.
+  /// Connects to this port of each pod; each change takes effect `lag` later.
   static Result<std::unique_ptr<Router>> start(std::uint16_t podPort, std::chrono::milliseconds lag);
   ~Router() override;
 
   /// For KubeletModel::subscribe; the model ends before the router. A pod that is being deleted is not ready.
   void update(const model::PodStatus& pod);
-  /// Those in effect now.
+  /// The number of endpoints in effect now.
   [[nodiscard]] std::size_t endpoints();
   bool waitForEndpoints(std::size_t count, std::chrono::nanoseconds ceiling);
   /// When the first connection reached the pod with this address, since it became ready.
   [[nodiscard]] std::optional<Stamp> reached(const std::string& ip) const;
-  /// Connections that found no endpoint: reset, as kube-proxy rejects them.
+  /// The number of connections that found no endpoint; they are reset, as kube-proxy rejects them.
   [[nodiscard]] unsigned rejected() const;
 
  private:
   Router(std::uint16_t podPort, std::chrono::milliseconds lag) : podPort_(podPort), lag_(lag) {}
   boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket) override;
   void applyDue();
-  /// The next one in turn; empty: there is none.
+  /// The next endpoint in turn; empty: there is none.
   std::string pick();
 
   struct Change {

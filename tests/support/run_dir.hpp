@@ -7,14 +7,14 @@
 
 namespace fallbackd::e2e {
 
-/// The run's own folder, removed with everything below it when the run ends. The path is short, so that
+/// The run's own folder, removed with everything below it when the run ends. Its path is short, so that
 /// sockets below it fit in sun_path. Only inside runIsolated().
 const std::filesystem::path& runDir();
 
-/// A new folder in it: NAME, or NAME-2, NAME-3 ... if it exists.
+/// A new folder in it: NAME, or NAME-2, NAME-3 ... if NAME exists.
 std::filesystem::path makeRunDir(const std::string& name);
 
-/// A log file in the run's folder. The e2e main shows the end of each when a test fails.
+/// A log file in the run's folder. The e2e main shows the end of each log when a test fails.
 std::filesystem::path logFile(const std::string& name);
 std::filesystem::path logsDir();
 

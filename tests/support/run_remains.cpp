@@ -39,8 +39,8 @@ Result<> removeRun(const fs::path& folder) {
   return sys::removeOwned(Stage::cli, parent, folder.filename());
 }
 
-/// A killed run no longer holds its lock but still has its list. A folder without a list is either just being
-/// created by another process or not ours.
+/// A killed run no longer holds its lock but still has its list. A folder without a list is not ours, or
+/// another process is just creating it.
 void sweep(const fs::path& parent) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(parent, error)) {
@@ -76,7 +76,7 @@ Result<> RunRemains::makeCgroups() {
     if (std::string any; hierarchy.unified && controllers >> any) parent = hierarchy.mountPoint;
     cgroups_.push_back({std::move(hierarchy), parent / name});
   }
-  // The list comes first: a run that is killed halfway must be found by the cleanup.
+  // The list comes first: the cleanup must find a run that is killed halfway.
   std::ofstream list(folder_ / kCgroupList);
   for (const auto& cgroup : cgroups_) list << cgroup.folder.string() << '\n';
   list.close();

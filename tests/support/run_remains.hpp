@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run's traces outside its namespaces: a folder and a cgroup in every hierarchy. Created before it and
-// removed after it; the next run removes what a killed run could not.
+// A run's traces outside its namespaces: a folder, and a cgroup in every hierarchy. Created before the run
+// and removed after it; the next run removes what a killed run could not.
 #pragma once
 
 #include "base/error.hpp"
@@ -18,11 +18,11 @@ class RunRemains {
   static Result<RunRemains> make();
 
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
-  /// Puts the calling process into the run's cgroups. On a v2 tree with controllers, processes may only be in
-  /// leaves. So call it again, as `leaf`, once the cgroup namespace has its root.
+  /// Puts the calling process into the run's cgroups. In a v2 tree with controllers, processes may only be in
+  /// leaves, so call it again, as `leaf`, once the cgroup namespace has its root.
   [[nodiscard]] Result<> joinRoot() const;
   [[nodiscard]] Result<> joinLeaf() const;
-  /// In a forked child: only the outer process holds the lock.
+  /// Called in a forked child: only the outer process holds the lock.
   void dropLock() { lock_.reset(); }
   /// Kills the processes in the cgroups, and removes the cgroups and the folder.
   Result<> remove();

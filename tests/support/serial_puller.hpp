@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kubelet's image manager with serializeImagePulls, its default: one pull at a time, in the order of the
-// requests. A hanging pull delays those behind it, and so their containers. Containers are made at the same
-// time.
+// requests. A hanging pull delays the pulls behind it, and so their containers. Containers are created
+// concurrently.
 #pragma once
 
 #include "kubelet/kubelet.hpp"
@@ -21,18 +21,18 @@ class SerialPuller {
   explicit SerialPuller(Kubelet& kubelet);
   SerialPuller(const SerialPuller&) = delete;
   SerialPuller& operator=(const SerialPuller&) = delete;
-  /// Waits for the current pull: end a hanging one first, or this takes up to kPullTimeout.
+  /// Waits for the current pull: end a hanging pull first, or this takes up to kPullTimeout.
   ~SerialPuller();
 
   static constexpr std::chrono::seconds kPullTimeout{60};
 
-  /// As kubelet starts a container with imagePullPolicy IfNotPresent: looks for the image now. If it is
-  /// present, creates the container at once, otherwise after its pull's turn.
+  /// Like kubelet for a container with imagePullPolicy IfNotPresent: looks for the image now. If it is
+  /// present, creates the container at once, otherwise when its pull's turn comes.
   Result<> start(const Pod& pod, const ContainerSpec& spec);
   /// The same for an image that was missing when kubelet looked for it, even if it is present by now.
   void queue(const Pod& pod, const ContainerSpec& spec);
 
-  /// The container of the pod; empty until it was started.
+  /// The pod's container; empty until it was started.
   [[nodiscard]] std::string containerOf(const std::string& podName) const;
 
  private:

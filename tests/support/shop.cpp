@@ -11,7 +11,7 @@ namespace {
 
 namespace json = boost::json;
 
-/// The newest recovery of a pod in /status: running ones come first.
+/// The pod's newest recovery in /status, which lists running ones first.
 std::optional<json::object> recoveryOf(const Daemon& daemon, const std::string& podName) {
   const auto answer = httpGet("127.0.0.1", daemon.telemetryPort(), "/status");
   if (!answer || answer->status != 200) return std::nullopt;

@@ -35,7 +35,7 @@ struct ShopOptions {
 
 class Shop {
  public:
-  /// Starts everything but the registry; the registry's address refuses connections.
+  /// Starts everything except the registry; its address refuses connections.
   static Result<std::unique_ptr<Shop>> open(const ShopOptions& options = {});
 
   static constexpr std::uint16_t kPort = 8080;
@@ -59,14 +59,14 @@ class Shop {
 pid_t fallbackPid(const Daemon& daemon, const std::string& podName);
 /// The state of the pod's newest recovery ("ready"); "" if it has none.
 std::string recoveryState(const Daemon& daemon, const std::string& podName);
-/// What /status shows of the stand-in of the pod's newest recovery: its state ("settled"), and why; empty if
-/// nothing is decided.
+/// The stand-in of the pod's newest recovery in /status: its state ("settled"), and why; empty if nothing is
+/// decided yet.
 struct StandInSeen {
   std::string state;
   std::string why;
 };
 StandInSeen standInOf(const Daemon& daemon, const std::string& podName);
-/// What fallbackctl explains about a pod in namespace "shop"; where it fails, its error.
+/// fallbackctl's explanation of a pod in namespace "shop"; if that fails, its error.
 std::string explanationOf(const Daemon& daemon, const std::string& podName);
 
 }  // namespace fallbackd::e2e

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often a text has some words.
+// Counts how often a text contains some words.
 #pragma once
 
 #include <cstddef>

@@ -10,7 +10,7 @@
 namespace fallbackd::e2e {
 
 /// Checks every millisecond until `predicate` holds; false if it does not within `deadline`. For conditions
-/// of other processes that nothing announces; if there is an event, wait for that.
+/// of other processes that nothing announces; if there is an event, wait for the event.
 template <class Predicate>
 bool waitUntil(std::chrono::nanoseconds deadline, Predicate predicate) {
   const Stamp end = Monotonic::now() + deadline;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The connection of a test's HTTP server, with or without TLS behind one interface: Beast's asynchronous
-// operations are compiled again for each kind of stream, which took longer than all the rest of
-// tests/support.
+// The connection of a test's HTTP server, with or without TLS, behind one interface: Beast's asynchronous
+// operations are compiled again for each kind of stream, which took longer than the rest of tests/support.
 #pragma once
 
 #include <cstddef>
@@ -48,10 +47,10 @@ class PlainWire final : public Wire {
 boost::asio::awaitable<std::unique_ptr<Wire>> secured(boost::asio::ip::tcp::socket& socket,
                                                       boost::asio::ssl::context& context);
 
-/// `buffer` keeps the bytes that follow it.
+/// `buffer` keeps the bytes that follow the request.
 boost::asio::awaitable<HttpRequest> readRequest(Wire& wire, boost::beast::flat_buffer& buffer);
 
-/// Sent as it is: the body may have another length than the header says.
+/// Sent unchanged: the body's length may differ from the header's.
 std::string textOf(const HttpResponse& response);
 
 }  // namespace fallbackd::e2e

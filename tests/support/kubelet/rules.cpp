@@ -30,7 +30,7 @@ std::vector<std::string> words(const json::object& object, std::string_view key)
   return all;
 }
 
-/// The container's before the pod's.
+/// The container's value takes precedence over the pod's.
 const json::value* effective(const json::object& pod, const json::object& container, std::string_view key) {
   for (const auto* const context :
        {childOf(container, "securityContext"), childOf(pod.at("spec").as_object(), "securityContext")}) {
@@ -111,7 +111,7 @@ const json::array* volumesOf(const json::object& pod) {
   return found == nullptr ? nullptr : &found->as_array();
 }
 
-/// Empty: the volume is not one of a claim.
+/// Empty: the volume does not use a claim.
 std::string claimOf(const json::object& pod, const json::object& volume) {
   if (const auto* const claim = childOf(volume, "persistentVolumeClaim")) return textOf(*claim, "claimName");
   if (volume.contains("ephemeral"))
@@ -125,7 +125,7 @@ fs::path claimFolder(const fs::path& podFolder, const std::string& claim, const 
          (found == around.volumeOfClaim.end() ? "pv-" + claim : found->second) / "mount";
 }
 
-/// A sub-path that does not exist yet has the modes of its volume.
+/// Creates a sub-path that does not exist yet with the modes of its volume.
 Result<> makeSubPath(const fs::path& volume, const std::string& subPath) {
   std::error_code error;
   if (fs::exists(volume / subPath, error)) return {};
@@ -174,7 +174,7 @@ Result<> addMounts(const json::object& pod, const json::object& container, const
   return {};
 }
 
-/// The file for the container's last words.
+/// Creates the file for the container's termination message.
 Result<> addTerminationLog(const json::object& container, const Pod& running, ContainerSpec& out) {
   const auto folder = running.folder / "containers" / out.name;
   FB_CHECK(sys::makeDirs(Stage::cli, folder, 0750));
@@ -213,7 +213,7 @@ std::string hostsOf(const json::object& pod, const Pod& running) {
   return hosts;
 }
 
-/// The user's number, where the image says one; kubelet passes on nothing of its group.
+/// The user's number, if the image has one; kubelet does not pass on its group.
 void setUser(const json::object& pod, const json::object& container, const std::string& imageUser,
              ContainerSpec& out) {
   if (const auto* const user = effective(pod, container, "runAsUser")) {
@@ -358,7 +358,7 @@ Result<> makeClaims(const json::object& pod, const fs::path& podFolder, const Su
     FB_CHECK(sys::makeDirs(Stage::cli, folder, 0755));
     if (::chmod(folder.c_str(), 0777) != 0) return failErrno(Stage::cli, "chmod " + folder.string());
     std::ofstream(folder / "claim") << claim << "\n";
-    // Earlier containers of the claim left these.
+    // Earlier containers of the claim left these sub-paths.
     for (const auto& container : pod.at("spec").at("containers").as_array()) {
       const auto* const mounts = container.as_object().if_contains("volumeMounts");
       if (mounts == nullptr) continue;

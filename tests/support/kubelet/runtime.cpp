@@ -14,7 +14,7 @@ namespace v1 = runtime::v1;
 using RuntimeStub = v1::RuntimeService::Stub;
 using ImageStub = v1::ImageService::Stub;
 
-// Longer than any grace of a test.
+// Longer than any test's grace period.
 constexpr auto kDeadline = std::chrono::minutes(2);
 
 template <class Response, class Stub, class Request>

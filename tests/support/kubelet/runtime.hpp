@@ -18,7 +18,7 @@ struct SeenSandbox {
   std::string uid;
   std::uint32_t attempt = 0;
   bool ready = false;
-  std::int64_t createdAt = 0;  // nanoseconds since 1970, as all times of the CRI
+  std::int64_t createdAt = 0;  // nanoseconds since 1970, like all times of the CRI
 };
 
 enum class RunState : std::uint8_t { created, running, exited, unknown };
@@ -64,9 +64,9 @@ class Runtime {
   [[nodiscard]] Result<std::vector<SeenContainer>> containers() const;
   [[nodiscard]] Result<SeenContainer> status(const std::string& id) const;
   [[nodiscard]] Result<> stopSandbox(const std::string& id) const;
-  /// Ended by `stop`, as kubelet ends the pull of a pod that goes.
+  /// `stop` ends it, as kubelet ends the pull of a deleted pod.
   [[nodiscard]] PullOutcome pull(const std::string& image, const std::stop_token& stop) const;
-  /// An error: the command could not be run at all.
+  /// An error: the command could not run at all.
   [[nodiscard]] Result<ExecOutcome> exec(const std::string& id, const std::vector<std::string>& command,
                                          std::chrono::milliseconds timeout) const;
   [[nodiscard]] Result<> setResources(const std::string& id, const ContainerSpec& spec) const;

@@ -47,7 +47,7 @@ bool PodWorker::start(const ContainerDefinition& container, const PodSeen& seen)
   return true;
 }
 
-/// The first restart comes at once; it begins the back-off, which counts from the container's end.
+/// The first restart happens at once; it begins the back-off, which counts from the container's end.
 bool PodWorker::inCrashBackOff(const ContainerDefinition& container, const PodSeen& seen) {
   const SeenContainer* ended = nullptr;
   for (const auto& one : seen.containers) {

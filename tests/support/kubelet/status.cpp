@@ -13,7 +13,7 @@ ContainerState endOf(const SeenContainer& seen) {
   return {Kind::terminated, seen.reason, "", seen.exitCode, seen.startedAt, seen.finishedAt};
 }
 
-/// A container that was running and that the runtime does not know any more.
+/// A container that was running and that the runtime no longer knows.
 void addVanished(const ContainerStatus& old, Version version, bool deleting, ContainerStatus& status) {
   if (!old.running() || status.last) return;
   status.last = ContainerState{Kind::terminated, "ContainerStatusUnknown", "", 137, 0, 0};
@@ -46,7 +46,7 @@ void fillFrom(const SeenContainer& seen, ContainerStatus& status) {
   }
 }
 
-/// The last end before the newest container.
+/// The end of the last container before the newest one.
 std::optional<ContainerState> earlierEnd(const PodSeen& seen, const std::string& name) {
   bool newest = true;
   for (const auto& one : seen.containers) {

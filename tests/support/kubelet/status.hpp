@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pod's status as kubelet reports it: what a user sees in kubectl, and what Services go by.
+// A pod's status as reported by kubelet: what a user sees in kubectl, and what Services use.
 #pragma once
 
 #include "kubelet/definition.hpp"
@@ -16,8 +16,8 @@ struct ContainerState {
   enum class Kind : std::uint8_t { waiting, running, terminated };
   Kind kind = Kind::waiting;
   std::string reason;   // waiting: "ImagePullBackOff"; terminated: "Completed", "Error", "OOMKilled"
-  std::string message;  // of a waiting one
-  int exitCode = 0;     // of a terminated one: 128 + signal if a signal ended it, as the CRI says it
+  std::string message;  // of a waiting container
+  int exitCode = 0;     // of a terminated container: 128 + signal if a signal ended it, as in the CRI
   std::int64_t startedAt = 0;
   std::int64_t finishedAt = 0;
   bool operator==(const ContainerState&) const = default;
@@ -26,7 +26,7 @@ struct ContainerState {
 struct ContainerStatus {
   std::string name;
   Role role = Role::regular;
-  std::string image;    // as the runtime names it
+  std::string image;    // the runtime's name for it
   std::string imageId;  // the CRI's image_ref
   std::string containerId;
   int restartCount = 0;
@@ -65,14 +65,14 @@ struct PodSeen {
   [[nodiscard]] const SeenSandbox* readySandbox() const;
 };
 
-/// Why a container waits, by its name.
+/// The reason why a container waits, by its name.
 using Reasons = std::map<std::string, ContainerState>;
 
-/// Without what probes say. `previous` is the last status of the pod.
+/// The status without probe results. `previous` is the pod's last status.
 PodStatus statusOf(const PodDefinition& pod, const PodSeen& seen, const Reasons& reasons,
                    const std::optional<PodStatus>& previous, Version version);
 
-/// Whether kubelet would start it again: the policy, and how it ended.
+/// Whether kubelet would start it again, by the policy and by how it ended.
 bool toBeRestarted(const PodDefinition& pod, const ContainerDefinition& container, const SeenContainer* seen);
 
 }  // namespace fallbackd::e2e::model

@@ -151,7 +151,7 @@ Result<Texts> variablesOf(const json::object& pod, const json::object& container
       const auto name = textOf(variable, "name");
       const auto* const from = childOf(variable, "valueFrom");
       if (from == nullptr) {
-        // Earlier ones first, then those of Services.
+        // Earlier variables first, then those of Services.
         Texts known = services;
         for (const auto& [key, value] : own) known[key] = value;
         own[name] = expandVariables(textOf(variable, "value"), known);
