@@ -132,6 +132,8 @@ asio::awaitable<Result<std::unique_ptr<LogPump>>> Adoption::followOutput(Process
   const LogTarget target{record.logFile, parts_.options.logs, ownerOfLog(record.logFile)};
   FB_CO_TRY(auto folder, parts_.grounds.fifos->openFolder(record.recoveryId));
   workers::Task task;
+  // Before copies of output, which may all wait for a disk that hangs.
+  task.urgency = workers::Urgency::launch;
   task.stage = Stage::logs;
   task.owner = target.owner;
   task.what = "open the FIFOs of recovery " + record.recoveryId;

@@ -29,7 +29,8 @@ struct PoolLimits {
   std::size_t running = 16;            // tasks at the same time
   std::size_t runningBackground = 12;  // of these, tasks that are not for launches
   std::size_t runningOfNamespace = 4;
-  std::size_t stuckOfPod = 2;  // hanging workers that were given up, on files and on pipes each
+  // Hanging workers that were given up; those that hang on files and those on pipes are counted apart.
+  std::size_t stuckOfPod = 2;
   std::size_t stuckOfNamespace = 8;
   std::size_t stuck = 64;
 };

@@ -40,7 +40,7 @@ struct Owner {
   std::string pod;  // anything that identifies one pod of the node
 };
 
-/// A launch goes before everything that can wait.
+/// A launch, or the adoption of a fallback, goes before everything that can wait.
 enum class Urgency : std::uint8_t { launch, background };
 
 struct Task {

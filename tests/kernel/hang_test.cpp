@@ -3,6 +3,7 @@
 #include "launch_fixture.hpp"
 #include "launcher/logs/fifo_folders.hpp"
 #include "launcher/logs/logs.hpp"
+#include "launcher/pod_files.hpp"
 #include "silent_fuse.hpp"
 
 #include <algorithm>
@@ -64,6 +65,13 @@ class Hang : public LaunchTest {
   }
   Result<workers::Outcome> ask(Pool& pool, Task task) { return run(pool.run(std::move(task))); }
   void expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency);
+  /// As the daemon does, tries again if a busy machine was too slow.
+  Result<ProcessPtr> adopted(const launcher::ProcessRecord& record) {
+    auto process = run(launcher->adopt(record));
+    for (int tries = 0; tries < 5 && !process && process.error().reason == Reason::timeout; ++tries)
+      process = run(launcher->adopt(record));
+    return process;
+  }
   std::uint64_t missed(Work work) {
     return launcher->workers()->counts().missed.at(static_cast<std::size_t>(work));
   }
@@ -250,7 +258,7 @@ TEST_F(Hang, AFifoThatIsHeldDoesNotStopTheLoop) {
   };
   EXPECT_TRUE(missedOne(Work::copy_log));
   EXPECT_TRUE(missedOne(Work::drop_log)) << "what is dropped is read as well";
-  EXPECT_LT(longest, 4s) << "the loop stood still";
+  EXPECT_LT(longest, 20s) << "the loop stood still";
   holder.letGo();
   pump->reset();
 }
@@ -273,9 +281,30 @@ TEST_F(Hang, AFallbackWhoseFifoIsHeldIsAdoptedLater) {
   EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
   holder.letGo();
   ASSERT_TRUE(waitFor([this] { return launcher->workers()->counts().stuck == 0; }));
-  auto adopted = run(launcher->adopt(record));
-  ASSERT_TRUE(adopted) << adopted.error().message();
-  stop(*adopted);
+  const auto second = adopted(record);
+  ASSERT_TRUE(second) << second.error().message();
+  stop(*second);
+}
+
+/// A disk that hangs keeps the copies of all output waiting, but no fallback from its next daemon.
+TEST_F(Hang, AFallbackIsAdoptedWhileCopiesHang) {
+  auto first = launched(request({"wait"}));
+  ASSERT_NE(first, nullptr);
+  const auto record = first->record();
+  first.reset();
+  loop.restart();
+  loop.poll();  // now its pump has closed the FIFO
+  hangAt(folder / "hanging");
+  const auto owner = launcher::ownerOfLog(record.logFile);
+  std::vector<std::unique_ptr<workers::Begun>> hanging;
+  for (int i = 0; i < 3; ++i) {  // the namespace's share
+    hanging.push_back(launcher->workers()->begin(
+        readTask(folder / "hanging/file", {owner.namespaceName, std::to_string(i)}, 1min)));
+  }
+  const auto process = adopted(record);
+  fuse->end();
+  ASSERT_TRUE(process) << process.error().message();
+  stop(*process);
 }
 
 TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
@@ -300,6 +329,13 @@ TEST_F(Hang, LimitsCountByPodByNamespaceAndInTotal) {
   EXPECT_EQ(reasonOf({"b", "4"}), Reason::timeout);
   EXPECT_EQ(reasonOf({"c", "5"}), Reason::unavailable);
   EXPECT_THAT(missedPods, ::testing::ElementsAre("1", "2", "4"));
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK), 0);
+  const sys::UniqueFd writer(ends[1]);
+  ASSERT_EQ(::write(writer.get(), "line\n", 5), 5);
+  auto drop = readTask("", {"a", "1"}, 10s);
+  launcher::ask(drop, launcher::DropLogQuestion{100}, sys::UniqueFd(ends[0]));
+  EXPECT_TRUE(ask(pool, std::move(drop))) << "workers that hang on files do not count for pipes";
   fuse->end();
   EXPECT_TRUE(waitFor([&] { return pool.counts().stuck == 0; }));
   writeText(folder / "file", "there");
