@@ -301,8 +301,8 @@ void PodSources::podsChanged(const std::string& podUid) {
   for (const auto& pod : pods_.all()) {
     if (sources_) askOwner(pod);
     tellIfOther(*pod);
-    if (described_) described_(pod->uid);
   }
+  if (described_) described_({});
 }
 
 void PodSources::tellIfOther(const kube::PodObject& pod) {

@@ -34,7 +34,7 @@ class PodSources final : public watcher::PodSpecs {
   void podGone(const std::string& podUid) override;
   /// Called with the uid of each pod whose specification becomes known or changes.
   void onChange(std::function<void(const std::string& podUid)> tell) { changed_ = std::move(tell); }
-  /// Called for each description of a pod, even if only its status differs.
+  /// Called for each description of a pod, even if only its status differs; without a uid for a list of pods.
   void onStatus(std::function<void(const std::string& podUid)> tell) { described_ = std::move(tell); }
 
   /// Called with what namespaces' annotations pause, by start() at the latest and at each change. Set it

@@ -55,7 +55,7 @@ void Recoveries::reconfigure(config::ConfigPtr config) {
 
 void Recoveries::podDescribed(const std::string& podUid) {
   for (const auto& [key, recovery] : active_) {
-    if (recovery->incident().target.podUid == podUid) recovery->podDescribed();
+    if (podUid.empty() || recovery->incident().target.podUid == podUid) recovery->podDescribed();
   }
 }
 

@@ -52,7 +52,7 @@ class Recoveries final : public watcher::Listener {
   [[nodiscard]] const ContainerdLink& containerd() const { return containerd_; }
 
   void detected(watcher::Detection detection) override;
-  /// A source described the pod again, perhaps its status alone.
+  /// A source described the pod again, perhaps its status alone; all pods if the uid is empty.
   void podDescribed(const std::string& podUid);
   void noLongerHeldUp(const std::string& sandboxId, const std::string& container) override;
   void containerCreated(const std::string& podUid, const cri::Container& container) override;

@@ -7,12 +7,12 @@ namespace {
 
 struct SettlingSeen : StandInFixture {
   /// Lets a source describe the pod.
-  void describe(const std::string& running, bool ready) {
+  void describe(const std::string& running, bool ready, const std::string& told = "uid-s1") {
     auto pod = test::podOf("r/checkout:1");
     if (!running.empty()) pod.running["main"] = running;
     pod.ready = ready;
     specs.specs["uid-s1"] = std::make_shared<const kube::Pod>(std::move(pod));
-    recoveries->podDescribed("uid-s1");
+    recoveries->podDescribed(told);
   }
   Stamps stamps() const { return recoveries->incidents()[0].stamps; }
   bool counted(const std::string& phase) const {
@@ -36,6 +36,12 @@ TEST_F(SettlingSeen, EachStepIsStampedOnce) {
   EXPECT_EQ(*stamps().podReady - *stamps().standIn, 320ms);
   EXPECT_TRUE(counted("adopted"));
   EXPECT_TRUE(counted("pod_ready"));
+}
+
+TEST_F(SettlingSeen, AListDescribesEveryPod) {
+  settles();
+  describe(standIns.made[0]->id, true, "");
+  EXPECT_TRUE(stamps().podReady);
 }
 
 TEST_F(SettlingSeen, AnotherContainerOfTheNameIsNotIt) {
