@@ -201,7 +201,7 @@ void printMirror(const json::object& root) {
   if (!problem.empty()) std::printf("the mirror does not run: %s\n", printable(problem).c_str());
   for (const auto& item : list(object, "served")) {
     const auto& one = item.as_object();
-    std::printf("image %s: %s (its registry: %s)\n", text(one, "image").c_str(),
+    std::printf("image %s: %s (its registry: %s)\n", printable(text(one, "image")).c_str(),
                 text(one, "freshness").c_str(), text(one, "cause").c_str());
   }
 }
