@@ -29,7 +29,7 @@ namespace json = boost::json;
 using config::Pause;
 
 constexpr std::chrono::seconds kPatience{10};
-constexpr std::chrono::seconds kRemovalPatience{45};  // kubelet reads for 30 s how a deleted pod's ended
+constexpr std::chrono::seconds kRemovalPatience{45};  // kubelet needs those of a deleted pod for 30 s
 
 struct PauseOptions : OrderPlaces {
   std::vector<std::string> namespaces;  // empty: the node

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Copies from a fallback's FIFOs to the file beside the pod's logs. One io_context thread, which only touches
-// the FIFOs: the file may hang.
+// Copies from a fallback's FIFOs to the file beside the pod's logs. One io_context thread, which only waits
+// for the FIFOs; workers read them and write the file, because both may hang.
 #pragma once
 
 #include "base/async/watched.hpp"

@@ -246,14 +246,16 @@ MetricFamilies::MetricFamilies()
       spawnerRestarts(counter("fallbackd_spawner_restarts_total",
                               "Times the spawner process died and was started again.")),
       workers(gauge("fallbackd_workers", "Worker processes for files that pods control.")),
-      workersStuck(gauge("fallbackd_workers_stuck",
-                         "Workers that were killed because a file did not respond, and have not ended yet.")),
+      workersStuck(
+          gauge("fallbackd_workers_stuck",
+                "Workers that were killed because a file or pipe did not respond, and have not ended yet.")),
       workerMissed(counter("fallbackd_worker_deadlines_missed_total",
                            "Tasks on pods' files that missed their deadline and were given up.", {work()})),
-      workerRefused(counter("fallbackd_worker_tasks_refused_total",
-                            "Tasks that were not started because workers hang on files of the same pod "
-                            "or namespace.",
-                            {work()})),
+      workerRefused(
+          counter("fallbackd_worker_tasks_refused_total",
+                  "Tasks that were not started because workers hang on files or pipes of the same pod "
+                  "or namespace.",
+                  {work()})),
       loopStalls(counter("fallbackd_loop_stalls_total",
                          "Times that the daemon's event loop hung for a second; the log has the stack.")),
       loopStalled(counter("fallbackd_loop_stalled_seconds_total",
