@@ -389,7 +389,7 @@ TEST_P(OneContainerd, EnableAndDisableLeaveNoTrace) {
   std::ofstream(certs / "_default" / "hosts.toml") << peers;
   const std::vector<std::string> one{"enable", "--registry", "new.test", "--containerd-config",
                                      config,   "--write"};
-  EXPECT_THAT(node_->ctl(one).value_or(""), HasSubstr("containerd takes " + (certs / "_default").string()));
+  EXPECT_THAT(node_->ctl(one).value_or(""), HasSubstr("containerd uses " + (certs / "_default").string()));
   EXPECT_FALSE(std::filesystem::exists(certs / "new.test"));
   EXPECT_THAT(text(certs / "_default/hosts.toml"), HasSubstr(node_->token()));
   E2E_CHECK(node_->ctl({"disable", "--write"}));
