@@ -100,6 +100,7 @@ const byTheSchema = "values don't meet the specifications of the schema";
 refuses('packs: the name of the container', {packs: [{name: 'wait', image: 'r/p:1'}]}, byTheSchema);
 refuses('packs: a name too long for a volume', {packs: [{name: 'a'.repeat(59), image: 'r/p:1', imageVolume: true}]}, byTheSchema);
 refuses('paths that YAML would take apart', {extraHostPaths: ['/etc/a,b']}, byTheSchema);
+refuses('a path that YAML would take for a key', {extraHostPaths: ['/etc/a:']}, byTheSchema);
 refuses('packs: a different folder of binaries', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {path: '/opt/other'}}}, 'config.cache.path: packs are installed');
 refuses('packs: a list of revoked digests that they do not see', {packs: [{name: 'shop', image: 'r/p:1'}], config: {cache: {revoked: '/etc/mine'}}}, 'config.cache.revoked: a pack does not see');
 renders('pauseImage', {packs: [{name: 'shop', image: 'r/p:1'}], pauseImage: 'r/pause:1'}, ({objects}) => {

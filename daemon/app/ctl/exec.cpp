@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdint>
 #include <fcntl.h>
+#include <limits>
 #include <memory>
 #include <poll.h>
 #include <signal.h>
@@ -55,9 +58,10 @@ Result<int> waitFor(pid_t child, std::chrono::nanoseconds timeout) {
     for (;;) {
       const auto left =
           std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::system().now()).count();
+      const auto part = std::clamp<std::int64_t>(left, 0, std::numeric_limits<int>::max());
       pollfd wait{handle.get(), POLLIN, 0};
-      const int got = ::poll(&wait, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
-      if (got < 0 && errno == EINTR) continue;
+      const int got = ::poll(&wait, 1, static_cast<int>(part));
+      if ((got < 0 && errno == EINTR) || (got == 0 && part < left)) continue;
       ended = got > 0;
       break;
     }

@@ -250,6 +250,12 @@ TEST_F(CtlTest, ExecWorksInAnEmptyContainer) {
   EXPECT_EQ(output.code, 42) << output.text;
 }
 
+TEST_F(CtlTest, ExecMayWaitLongerThanPollCan) {
+  ASSERT_EQ(install(kProgram, "checkout").code, 0);
+  const auto output = ctl("exec --health-timeout 4294967296ms" + where + "checkout@1.8.3 -- 42");
+  EXPECT_EQ(output.code, 42) << output.text;
+}
+
 TEST_F(CtlTest, ExecRunsNothingRefusedOrUnhealthy) {
   ASSERT_EQ(install(kProgram, "checkout").code, 0);
   test::writeBytes(path("cache/checkout-v1.8.3"), "#!/bin/sh\ntouch " + path("ran") + "\n");
