@@ -23,8 +23,9 @@ kubectl -n fallbackd-system rollout status daemonset/fallbackd
 helm test fallbackd --namespace fallbackd-system
 ```
 
-`image.repository` is where you pushed the image, `shop.pub` is the public key that signs the binaries, `shop.yaml` the output of `fallbackctl init` for a Deployment. The label is
-for clusters that enforce pod security: fallbackd needs host paths and the host's process ids. Without the first two commands,
+`image.repository` is where you pushed the image, `shop.pub` is the public half of the key that signs the binaries, and `shop.yaml`
+is the output of `fallbackctl init` for a Deployment. The label is for clusters that enforce pod security: fallbackd needs host
+paths and the host's process IDs. Without the first two commands,
 `--create-namespace --set namespace.create=true` does the same with Helm 4; with Helm 3 the label is then missing, and the
 installation prints the command that adds it. `helm uninstall` keeps the namespace. An existing namespace is never changed.
 
