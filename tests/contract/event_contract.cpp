@@ -118,7 +118,7 @@ TEST_P(EventContract, AWaitThatIsCancelledLosesNothing) {
               ElementsAre(Kind::container_created, Kind::task_started));
 }
 
-TEST_P(EventContract, WhatWasReceivedIsDeliveredBeforeTheEndOfTheStream) {
+TEST_P(EventContract, ReceivedEventsAreDeliveredBeforeTheEndOfTheStream) {
   const auto stream = subscribe();
   const auto pod = node->startPod("web-0");
   EXPECT_THAT(kindsOf(ask(readAbout(*stream, pod.sandboxId, 1))), ElementsAre(Kind::container_created));

@@ -57,7 +57,7 @@ TEST_P(RuntimeContract, ListsASandboxAsKubeletMadeIt) {
   EXPECT_THAT(one->annotations, Contains(Pair("example.com/owner", "team")));
 }
 
-TEST_P(RuntimeContract, SaysOfASandboxWhatALaunchNeeds) {
+TEST_P(RuntimeContract, ReturnsTheSandboxStatusThatALaunchNeeds) {
   const auto pod = node->startPod("web-0");
   const auto status = ask(runtime().sandboxStatus(pod.sandboxId));
   ASSERT_TRUE(status) << status.error().message();
@@ -248,7 +248,7 @@ TEST_P(RuntimeContract, APullBringsTheImage) {
   EXPECT_EQ(ask(runtime().pull(image, std::nullopt)).kind, cri::PullOutcome::Kind::pulled) << "again";
 }
 
-TEST_P(RuntimeContract, APullThatFailsSaysWhyInWords) {
+TEST_P(RuntimeContract, AFailedPullReportsItsReason) {
   const auto image = node->refusingImage();
   const auto outcome = ask(runtime().pull(image, std::nullopt));
   EXPECT_EQ(outcome.kind, cri::PullOutcome::Kind::failed);
@@ -257,7 +257,7 @@ TEST_P(RuntimeContract, APullThatFailsSaysWhyInWords) {
   EXPECT_FALSE(ask(runtime().imagePresent(image)).value());
 }
 
-TEST_P(RuntimeContract, APullThatHangsCanBeCancelledAndHoldsNothingElseUp) {
+TEST_P(RuntimeContract, AHangingPullCanBeCancelledAndDelaysNothing) {
   const auto image = node->silentImage();
   const auto outcome = ask(within(300ms, runtime().pull(image, std::nullopt)));
   EXPECT_FALSE(outcome) << outcome->text;
@@ -301,7 +301,7 @@ std::string reasonOf(const Result<T>& answer) {
   return answer ? "an answer" : std::string(toString(answer.error().reason));
 }
 
-TEST_P(RuntimeContract, WhileTheRuntimeIsAwayEveryCallSaysSo) {
+TEST_P(RuntimeContract, EveryCallReportsThatTheRuntimeIsAway) {
   const auto pod = node->startPod("web-0");
   const auto id = node->createContainer(pod, "web", Program::serves);
   node->kill();

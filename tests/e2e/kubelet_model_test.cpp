@@ -293,7 +293,7 @@ TEST_F(KubeletModel, ASandboxThatEndsIsReplaced) {
   EXPECT_EQ(after.spec.attempt, 1U);
 }
 
-TEST_F(KubeletModel, LogsAreRotatedWhoeverMadeTheContainer) {
+TEST_F(KubeletModel, LogsOfEveryContainerAreRotated) {
   start();
   auto definition = pod("web-0");
   ASSERT_NO_FATAL_FAILURE(addStuck(definition));

@@ -96,7 +96,7 @@ struct PullCase {
 };
 
 /// Policy Always, in kubelet's terms: it pulls although the image is on the node.
-TEST_P(Mirror, AnImageOfTheNodeIsServedHoweverItsRegistryFails) {
+TEST_P(Mirror, AnImageOfTheNodeIsServedForEveryFailureOfItsRegistry) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   ASSERT_NO_FATAL_FAILURE(open(nodeOf(GetParam())));
   E2E_TRY(const auto dead, DeadPort::make());
@@ -173,7 +173,7 @@ TEST_P(Mirror, AnImageOfTheNodeIsServedHoweverItsRegistryFails) {
 }
 
 /// A healthy registry answers itself, and the mirror is not in the way, dead or alive.
-TEST_P(Mirror, AHealthyRegistryIsAskedWhateverBecomesOfTheMirror) {
+TEST_P(Mirror, AHealthyRegistryIsAskedEvenIfTheMirrorFails) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   ASSERT_NO_FATAL_FAILURE(open(nodeOf(GetParam())));
   auto asked = well_->requests();

@@ -145,7 +145,7 @@ TEST_F(Orders, AnInvalidOrderIsRefused) {
   EXPECT_THAT(statusText(), Not(HasSubstr("paused")));
 }
 
-TEST_F(Orders, APauseThatNoDaemonFollowsIsWrittenAndSaysSo) {
+TEST_F(Orders, APauseWithoutADaemonIsWrittenAndReportsThat) {
   ASSERT_NO_FATAL_FAILURE(open());
   E2E_TRY(const auto code, shop_->daemon->stop());
   EXPECT_EQ(code, 0);
@@ -222,7 +222,7 @@ TEST_F(Orders, ADrillRescuesItsPodAndNoOtherOneUntilItIsHandedBack) {
   EXPECT_EQ(recoveryState(*shop_->daemon, "real"), "");
 }
 
-TEST_F(Orders, ADrillEndsByItselfAndAnUnreadableOneDoesNotHold) {
+TEST_F(Orders, ADrillEndsByItselfAndAnUnreadableOneIsIgnored) {
   ASSERT_NO_FATAL_FAILURE(open());
   const auto file = shop_->daemon->configFile().parent_path() / "state" / "drill.yaml";
   std::filesystem::create_directories(file.parent_path());

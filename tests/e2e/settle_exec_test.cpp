@@ -113,7 +113,7 @@ TEST_F(SettleExecBase, AHookRunsWhileTheFallbackServesAndIsBoundedByTheGrace) {
   EXPECT_GE(stopping[0].at - killing[0].at, pod.grace + 500ms) << said();
 }
 
-TEST_F(SettleNode, AKillForMemoryOfAnEarlierDaemonsFallbackIsShownAsSuch) {
+TEST_F(SettleNode, AnOomKillOfAnEarlierDaemonsFallbackIsShown) {
   ASSERT_NO_FATAL_FAILURE(
       open(0ms, "  restart: {initialDelay: 50ms}\n  resources: {memory: 32Mi}\n", {"--hungry"}));
   ASSERT_NO_FATAL_FAILURE(settled("web-0"));

@@ -102,7 +102,7 @@ TEST_F(Settle, APodThatIsDeletedBetweenTwoRunsOfItsFallbackLeavesNothing) {
   ASSERT_NO_FATAL_FAILURE(expectNothingLeft());
 }
 
-TEST(Settles, AutoWithoutAnApiServerSaysOnceThatItMeansNever) {
+TEST(Settles, AutoWithoutAnApiServerIsReportedOnceAsNever) {
   E2E_TRY(const auto shop, Shop::open({}));
   const auto times = [&] { return test::timesIn(shop->daemon->logText(), "settle: auto has no effect"); };
   EXPECT_EQ(times(), 1U);
@@ -153,7 +153,7 @@ TEST_F(Ends, ItsExitCodeAndItsSignalAreShown) {
   EXPECT_EQ(kubelet_->events().of("web-0", "Killing").size(), 0U);
 }
 
-TEST_F(Ends, AKillForMemoryIsShownAsSuch) {
+TEST_F(Ends, AnOomKillIsShown) {
   ASSERT_NO_FATAL_FAILURE(
       open(0ms, "  restart: {initialDelay: 50ms}\n  resources: {memory: 32Mi}\n", {"--hungry"}));
   ASSERT_NO_FATAL_FAILURE(settled("web-0"));

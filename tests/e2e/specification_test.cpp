@@ -151,7 +151,7 @@ TEST_F(Specification, AShortWorkloadTakesTheRestFromThePodAndMayOverrideIt) {
   EXPECT_THAT(words(pid, "cmdline"), HasSubstr("--port=8081"));
 }
 
-TEST_F(Specification, APodIsReadyWhenACommandOfItsOwnProgramSaysSo) {
+TEST_F(Specification, APodIsReadyWhenACommandOfItsOwnProgramSucceeds) {
   ASSERT_NO_FATAL_FAILURE(configure("[apiserver]"));
   auto probed = described();
   probed.at("spec").at("volumes").as_array().push_back(
@@ -189,7 +189,7 @@ TEST_F(Specification, OfTwoVersionsThePodGetsItsOwn) {
   EXPECT_THAT(explain(), HasSubstr("checkout@1.8.4"));
 }
 
-TEST_F(Specification, AnotherVersionIsNeverGivenInSilence) {
+TEST_F(Specification, AnotherVersionIsAlwaysReported) {
   ASSERT_NO_FATAL_FAILURE(configure("[apiserver]"));
   put(described(":1.9.0"));
   start(pod());
@@ -216,7 +216,7 @@ TEST_F(Specification, AVariableThatOnlyTheClusterKnowsDecidesByMissingEnv) {
   EXPECT_TRUE(reaches("web-0", "ready")) << explain();
 }
 
-TEST_F(Specification, ASecretThatTheNodeMayReadGivesItsValueEvenAfterTheServerWent) {
+TEST_F(Specification, AReadableSecretGivesItsValueEvenWithoutTheServer) {
   api_.putOwner("/api/v1/namespaces/shop/secrets/db", R"({"data":{"p":"czNjcmV0"}})");
   ASSERT_NO_FATAL_FAILURE(configure("[apiserver]\n  readVariablesIn: [shop]"));
   auto secret = described();

@@ -133,7 +133,7 @@ TEST_F(Survival, ARestartOfContainerdEndsNothing) {
 
 /// Without containerd the daemon cannot know whether its sandbox is still the pod's: both come back with
 /// containerd.
-TEST_F(Survival, ACrashWhileContainerdIsAwayIsMadeUpFor) {
+TEST_F(Survival, AFallbackThatDiesWhileContainerdIsAwayIsReplaced) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   shop_->node->kill();

@@ -226,7 +226,7 @@ TEST_F(Unstick, BehindADeadMirrorTheRegistryIsAsked) {
   std::printf("dead_mirror: the container runs after %lld ms\n", static_cast<long long>(took->count()));
 }
 
-TEST_F(Unstick, SwitchedOffNeighboursHang) {
+TEST_F(Unstick, WithoutItNeighboursHang) {
   ASSERT_NO_FATAL_FAILURE(open());
   ASSERT_NO_FATAL_FAILURE(startNeighbours(1));
   ASSERT_NO_FATAL_FAILURE(hang(dead_->address() + "/shop/cart:1.8.3", "false"));

@@ -112,7 +112,7 @@ TEST_F(Node, TheFallbackIsLabelledLikeTheContainer) {
 }
 
 /// An outage may begin before any container ran on a new node: then the default profile is not loaded yet.
-TEST_F(Node, AFallbackRunsWhereNobodyHasLoadedTheDefaultProfile) {
+TEST_F(Node, AFallbackRunsWithoutALoadedDefaultProfile) {
   if (!fs::exists(kProfiles)) GTEST_SKIP() << "this node has no AppArmor";
   if (isLoaded(kProfile)) {
     std::ofstream("/sys/kernel/security/apparmor/.remove") << kProfile;

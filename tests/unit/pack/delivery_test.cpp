@@ -60,7 +60,7 @@ struct DeliveryTest : CtlTest {
   }
 };
 
-TEST_F(DeliveryTest, WhatBuildMakesIsWhatInstallTakes) {
+TEST_F(DeliveryTest, InstallAcceptsWhatBuildWrites) {
   pack("pack", {"cart@1.0.0", "checkout@1.0.0"});
   build("pack", "1.0");
   ASSERT_EQ(shell("cd " + folder.path() +
@@ -123,7 +123,7 @@ TEST_F(DeliveryTest, WhatIsHereIsNotLookedForInARegistry) {
   EXPECT_THAT(remote.text, HasSubstr("skopeo copy docker://registry.example.com/pack:1.0 oci:layout:"));
 }
 
-TEST_F(DeliveryTest, AProgramThatSaysTooMuchIsNotWaitedFor) {
+TEST_F(DeliveryTest, AProgramWithTooMuchOutputIsNotWaitedFor) {
   fs::create_directory(path("fake"));
   test::writeBytes(path("fake/skopeo"), "#!/bin/sh\nexec yes\n");
   const auto output = shell("cd " + folder.path() + "; PATH=" + path("fake") +
