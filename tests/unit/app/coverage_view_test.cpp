@@ -87,7 +87,7 @@ TEST(CoverageView, TheStatusHasThem) {
 }
 
 /// One pod's author must not make the report of the node unreadable.
-TEST(CoverageView, IsJsonWhateverAnAnnotationSays) {
+TEST(CoverageView, IsJsonForEveryAnnotation) {
   auto snapshot = withPods();
   auto config = std::make_shared<config::Config>(*snapshot.config);
   config->podAnnotations.namespaces = {"shop"};

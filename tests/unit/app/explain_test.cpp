@@ -56,7 +56,7 @@ TEST(Explain, MatchesItsSchema) {
   EXPECT_EQ(test::schemaProblems("explain", text), "");
 }
 
-TEST(Explain, IsJsonWhateverIsAsked) {
+TEST(Explain, IsJsonForEveryQuestion) {
   const auto text = boost::json::parse(explainJson(explain(quietNode(), "web-\xff")));
   EXPECT_EQ(text.at(0).at("pod").as_string(), "web-\ufffd");
 }

@@ -168,7 +168,7 @@ TEST_F(InitCaseTest, LatestIsAlwaysPulledAndANamespaceIsAskedFor) {
   EXPECT_FALSE(isOpen("the object names no namespace")) << text;
 }
 
-TEST_F(InitCaseTest, AnInitContainerFromTheSameRegistryIsNamedAndASidecarIsNoPredecessor) {
+TEST_F(InitCaseTest, AnInitContainerIsAwaitedAndNamedAndASidecarIsNot) {
   const auto all = workloadsOf("init-same-registry");
   ASSERT_EQ(all.size(), 2U);
   EXPECT_EQ(all[1].startAfter, (std::vector<std::string>{"migrate"}));
@@ -214,7 +214,7 @@ TEST_F(InitCaseTest, TheServiceAccountsTokenAndVariables) {
   EXPECT_TRUE(isOpen("the service account's token")) << text;
 }
 
-TEST_F(InitCaseTest, GrpcAndExecNeverBecomeSomeOtherPort) {
+TEST_F(InitCaseTest, GrpcAndExecProbesNeverProbeAnotherPort) {
   const auto all = workloadsOf("grpc-exec");
   ASSERT_EQ(all.size(), 2U);
   EXPECT_EQ(std::get<config::ReadyWhenTcp>(all[0].readiness.when).port, 5050);

@@ -38,7 +38,7 @@ TEST(Status, ShowsWhereAFallbackServes) {
 }
 
 /// Texts from the runtime need not be UTF-8.
-TEST(Status, IsJsonWhateverAnErrorSays) {
+TEST(Status, IsJsonForEveryErrorText) {
   auto snapshot = quietNode();
   auto incident = incidentOf("web-0", recovery::State::failed);
   incident.error = Error{Stage::run, Reason::system, 0, "cut: \xe2\x82"};

@@ -243,7 +243,7 @@ TEST_F(AsyncTest, BackoffDoublesUpToItsLimitAndStartsAgain) {
   EXPECT_THAT(pauses, ElementsAre(1s, 2s, 4s, 5s, 5s, 1s));
 }
 
-TEST(Watched, WhatCannotBeWatchedIsAnErrorAndStaysOpenOnlyForItsOwner) {
+TEST(Watched, AnUnwatchableDescriptorIsAnErrorAndIsClosedIfOwned) {
   asio::io_context loop;
   const int file = ::open("/", O_PATH | O_CLOEXEC);
   const auto copy = watchCopy(loop.get_executor(), Stage::run, file);

@@ -26,7 +26,7 @@ TEST(Error, ShortagesAndDeadHelpersAreTemporary) {
   EXPECT_FALSE(isTemporary({Stage::sandbox, Reason::sandbox_gone, ESRCH, "join the sandbox"}));
 }
 
-TEST(Error, WhateverContainerdFailsWithIsSilence) {
+TEST(Error, FailuresOfContainerdItselfAreSilence) {
   for (const auto reason :
        {Reason::unavailable, Reason::timeout, Reason::cancelled, Reason::protocol, Reason::internal}) {
     EXPECT_TRUE(isSilence({Stage::containerd, reason, 0, "PodSandboxStatus"})) << toString(reason);
@@ -108,7 +108,7 @@ TEST(CleanUtf8, CutsBetweenCharactersAndReplacesInvalidBytes) {
       << "JSON escapes the first two";
 }
 
-TEST(Quoted, StaysWithinItsLimitWhateverIsEscaped) {
+TEST(Quoted, StaysWithinItsLimitDespiteEscapes) {
   EXPECT_EQ(quoted("a\"b"), R"("a\"b")");
   EXPECT_EQ(quoted("a\nb"), R"("a\x0ab")");
   EXPECT_EQ(quoted("abc", 3), "\"abc\"");

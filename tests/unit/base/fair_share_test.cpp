@@ -21,7 +21,7 @@ TEST(FairShare, GroupsTakeTurns) {
   EXPECT_EQ(fairShare(Wanted{{"a", many}, {"b", {1, 2}}}, 0), Items{});
 }
 
-TEST(FairShare, WhatSeveralWantTakesOnePlace) {
+TEST(FairShare, AnItemThatSeveralWantTakesOnePlace) {
   EXPECT_EQ(fairShare(Wanted{{"a", {1, 2, 5}}, {"b", {1, 3}}, {"c", {2, 4}}}, 4), (Items{1, 2, 3, 5}))
       << "a 1, b 3 (it has 1), c 2, a 5";
 }

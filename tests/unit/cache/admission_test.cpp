@@ -926,7 +926,7 @@ TEST_F(RolloutTest, ACopyForOthersMovesTheFloorWhenTheConfigurationNamesIt) {
   EXPECT_EQ(said(afterRestart(old, {newer})), "version_rollback");
 }
 
-TEST_F(RolloutTest, AMinimumVersionMovesTheFloorWhoeverNamesIt) {
+TEST_F(RolloutTest, AMinimumVersionAlwaysMovesTheFloor) {
   auto statement = SignedCache::statementFor(newer, good());
   statement.minimumVersion = "1.8.3";
   cache.put(newer, good(), statement, cache.key);
@@ -1026,7 +1026,7 @@ TEST_F(ResidentTest, ACopyThatIsGivenUpServesNobodyAndIsReplaced) {
   EXPECT_EQ(*resident.resident(cache.ref), *second) << "the second copy stays";
 }
 
-TEST_F(ResidentTest, WhatPodsChooseIsResidentTooAndRaisesNoFloor) {
+TEST_F(ResidentTest, ABinaryThatAPodChoosesIsResidentAndRaisesNoFloor) {
   const BinaryRef newer{cache.ref.name, "9.0.0"};
   cache.put(newer, good());
   const auto entries = resident.refresh({cache.ref}, Clock::system().wall(), {cache.ref, newer});
@@ -1043,7 +1043,7 @@ TEST_F(ResidentTest, WhatPodsChooseIsResidentTooAndRaisesNoFloor) {
   EXPECT_EQ(*dropped, nullptr);
 }
 
-TEST_F(ResidentTest, WhatPodsChooseBelowTheFloorIsRefused) {
+TEST_F(ResidentTest, ABinaryThatAPodChoosesBelowTheFloorIsRefused) {
   const BinaryRef newer{cache.ref.name, "9.0.0"};
   cache.put(newer, good());
   const auto entries = resident.refresh({newer}, Clock::system().wall(), {cache.ref});
@@ -1377,7 +1377,7 @@ TEST_F(ResidentBudgetTest, CallersOverTheBudgetShareOneCopy) {
   EXPECT_EQ(none.usage().hashedBytes, 2 * good().size()) << "no caller held the copy";
 }
 
-TEST_F(ResidentBudgetTest, ACopyThatIsHeldIsKnownWhateverARefreshDrops) {
+TEST_F(ResidentBudgetTest, AHeldCopyIsKnownEvenAfterARefreshDropsIt) {
   Cache one(roomFor(1), ::geteuid());
   ASSERT_TRUE(one.refresh({cache.ref}).at(0).resident);
   const auto held = one.admit(cart);
@@ -1430,7 +1430,7 @@ TEST_F(ResidentBudgetTest, ACopyForOthersThatIsHeldMovesTheFloorWhenTheConfigura
   EXPECT_EQ(VersionFloor::open(cache.path("state"))->of(cache.ref.name), cache.ref.version);
 }
 
-TEST_F(ResidentBudgetTest, ACopyThatRaisedTheFloorIsTheConfigurationsWhoeverSharesIt) {
+TEST_F(ResidentBudgetTest, ACopyThatRaisedTheFloorStaysTheConfigurationsWhenShared) {
   Cache none(roomFor(0), ::geteuid());
   const auto held = none.admit(cache.ref, now, NamedBy::configuration);
   ASSERT_TRUE(held);
@@ -1446,7 +1446,7 @@ TEST_F(ResidentBudgetTest, ACopyThatIsHeldAndGivenUpIsReplaced) {
   EXPECT_NE(inodeOf(none.admit(cache.ref)), inodeOf(held));
 }
 
-TEST_F(ResidentBudgetTest, WhatPodsChooseMakesWayForWhatTheConfigurationNames) {
+TEST_F(ResidentBudgetTest, ChosenBinariesMakeWayForConfiguredOnes) {
   Cache one(roomFor(1), ::geteuid());
   ASSERT_TRUE(one.refresh({}, now, {cart}).at(0).resident);
   const auto entries = one.refresh({shop}, now, {cart});
@@ -1461,7 +1461,7 @@ TEST_F(ResidentBudgetTest, WhatPodsChooseMakesWayForWhatTheConfigurationNames) {
   EXPECT_TRUE(one.refresh({}, now, {cart}).at(0).resident) << "there is room again";
 }
 
-TEST_F(ResidentBudgetTest, TheLastOfThemMakesWayAndOnlyIfThatIsEnough) {
+TEST_F(ResidentBudgetTest, TheLastChosenBinaryMakesWayOnlyIfThatIsEnough) {
   const BinaryRef big{"big", "1.0.0"};
   cache.put(big, good() + std::string(2 * good().size(), 'x'));
   Cache two(roomFor(2), ::geteuid());
@@ -1475,7 +1475,7 @@ TEST_F(ResidentBudgetTest, TheLastOfThemMakesWayAndOnlyIfThatIsEnough) {
   EXPECT_FALSE(entries.at(2).resident);
 }
 
-TEST_F(ResidentBudgetTest, NothingThatTheConfigurationNamesMakesWay) {
+TEST_F(ResidentBudgetTest, ConfiguredBinariesNeverMakeWay) {
   Cache one(roomFor(1), ::geteuid());
   ASSERT_TRUE(one.refresh({}, now, {shop}).at(0).resident);
   const auto entries = one.refresh({cart, shop});

@@ -82,7 +82,7 @@ TEST(Attestation, NamespacesThatAreNotNamesAreRefused) {
   }
 }
 
-TEST(Attestation, WhatTheImageSaysIsReadAsWritten) {
+TEST(Attestation, TheImageConfigurationIsReadAsWritten) {
   auto statement = SignedCache::statementFor({"checkout", "1.8.3"}, "bytes");
   EXPECT_FALSE(parseStatement(writeStatement(statement), "it")->image);
   for (const auto& image : {ImageConfig{}, ImageConfig{"65532:65532",

@@ -160,7 +160,7 @@ TEST_F(CtlTest, SignWritesTheNamespacesAndListShowsThem) {
   EXPECT_EQ(ctl("exec" + where + "checkout@1.8.3 -- 42").code, 42) << "they apply only to pods' annotations";
 }
 
-TEST_F(CtlTest, SignRecordsWhatTheImageSays) {
+TEST_F(CtlTest, SignRecordsTheImageConfiguration) {
   const std::string rest = R"(,"os":"linux","config":{"User":"65532","Entrypoint":["/app"],"Env":["A=b"]}})";
   const auto arch =
       shell("uname -m").text.starts_with("x86_64") ? std::string("amd64") : std::string("arm64");

@@ -236,7 +236,7 @@ TEST_F(RotationTest, TheOldKeyIsNeededUntilEverythingIsSignedAgain) {
   EXPECT_EQ(run("fallbackctl verify $where --keys only-new").code, 1);
 }
 
-TEST_F(SignTest, AKeyOfCosignSaysWhatToDo) {
+TEST_F(SignTest, AKeyOfCosignIsRefusedWithAdvice) {
   test::writeBytes(path("k.key"),
                    "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\ne30=\n"
                    "-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",

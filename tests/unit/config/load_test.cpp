@@ -362,7 +362,7 @@ TEST(Load, PathsThatAreNotRegularFiles) {
 }
 
 /// A watch that begins later needs the files' earlier state.
-TEST(Load, SaysWhatTheFilesWereBeforeItReadThem) {
+TEST(Load, ReturnsTheMetadataOfTheFilesBeforeTheyWereRead) {
   const TempFolder folder;
   const auto file = folder.write("fallbackd.yaml", kApiVersion);
   const auto before = load(file).metadata;

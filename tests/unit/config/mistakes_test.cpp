@@ -335,7 +335,7 @@ TEST(Mistakes, ABrokenMatchIsNotComparedWithOthers) {
   EXPECT_EQ(lines.size(), 1U) << testing::PrintToString(lines);
 }
 
-TEST(Mistakes, UnusualButValidFormsAreNone) {
+TEST(Mistakes, UnusualButValidFormsAreAccepted) {
   const std::string text =
       "\xEF\xBB\xBF---\r\napiVersion: \"fallbackd.io/v1\"\r\ncache: {path: '/it''s \\'}\r\n...\r\n# end\r\n";
   EXPECT_EQ(problemsOf(text), std::vector<std::string>{});

@@ -20,7 +20,7 @@ Pause::Order order(const std::string& reason, int second = 0) {
   return {*parseRfc3339("2027-01-31T08:30:00Z") + std::chrono::seconds(second), reason};
 }
 
-TEST(Pause, NoFileIsNoPause) {
+TEST(Pause, WithoutAFileNothingIsPaused) {
   const TempFolder folder;
   const auto pause = readPause(folder.path());
   ASSERT_TRUE(pause) << pause.error().message();
@@ -62,7 +62,7 @@ TEST(Pause, ANamespaceIsPausedAlone) {
   EXPECT_EQ(pause.orderFor("bank"), nullptr);
 }
 
-TEST(Pause, AnAnnotationSaysWhyOrNothing) {
+TEST(Pause, TheReasonIsTheTextOfTheAnnotation) {
   EXPECT_EQ(pauseReasonIn(""), std::nullopt);
   EXPECT_EQ(pauseReasonIn("false"), std::nullopt);
   EXPECT_EQ(pauseReasonIn("true"), "");

@@ -117,7 +117,7 @@ TEST_F(CoverageTest, NotNeededWhereKubeletNeverPulls) {
   EXPECT_EQ(only().verdict, Verdict::not_needed);
 }
 
-TEST_F(CoverageTest, InitContainersAndNativeSidecarsAreWhatTheyAre) {
+TEST_F(CoverageTest, InitContainersAndNativeSidecarsAreDistinguished) {
   pod.at("spec").as_object()["initContainers"] = boost::json::parse(R"([
     {"name": "migrate", "image": "r.example.com/migrate:1"},
     {"name": "mesh", "image": "m.example.com/mesh:1", "restartPolicy": "Always"}])");

@@ -53,7 +53,7 @@ TEST(Manifests, AnchorsAliasesAndMergeKeys) {
   EXPECT_EQ(boost::json::parse(all.objects[0]).at("e"), boost::json::parse(R"({"b":1,"c":3})"));
 }
 
-TEST(Manifests, WhatIsWrongHasItsPlace) {
+TEST(Manifests, ErrorsHaveTheirPosition) {
   EXPECT_THAT(read("kind: A\nkind: B\n").problems, HasSubstr("in.yaml:2"));
   EXPECT_THAT(read("kind: A\n---\n- 1\n").problems, HasSubstr("in.yaml:3:1: is not a Kubernetes object"));
   EXPECT_THAT(read("a: [").problems, HasSubstr("malformed YAML"));

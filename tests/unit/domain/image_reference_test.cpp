@@ -88,7 +88,7 @@ TEST(ImageReference, AcceptsWhatTheDistributionProjectAccepts) {
   EXPECT_TRUE(ImageReference::parse("a@sha512:" + std::string(128, '0')));
 }
 
-TEST(ImageReference, SaysWhyItRefusesAndWhatToWrite) {
+TEST(ImageReference, ARefusalHasAReasonAndAdvice) {
   const std::vector<std::pair<std::string, std::string>> refused{
       {"", "it is empty (write HOST/PATH:TAG)"},
       {"https://r/a", "leave out the scheme"},

@@ -431,7 +431,7 @@ TEST_F(HttpServerTest, ListenersAreLimitedAndOthersAreStillServed) {
   EXPECT_THAT(get("/held"), HasSubstr("HTTP/1.1 200"));
 }
 
-TEST_F(HttpServerTest, RootIsServedWhateverConnectsOverTcp) {
+TEST_F(HttpServerTest, RootIsServedDespiteManyTcpClients) {
   start();
   std::vector<std::unique_ptr<Connection>> listeners;
   takeAllStreams(listeners);
@@ -440,7 +440,7 @@ TEST_F(HttpServerTest, RootIsServedWhateverConnectsOverTcp) {
   EXPECT_THAT(root.receive("\n\n"), HasSubstr("data: text 1")) << "although TCP has all event streams";
 }
 
-TEST(Clients, TheirSlotsAreNotRoots) {
+TEST(Clients, TheyLeaveRootItsSlots) {
   Clients clients;
   const auto answered = [&](const std::string& address) {
     if (!clients.makeRoom(address)) return false;
