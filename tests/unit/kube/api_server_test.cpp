@@ -337,7 +337,7 @@ TEST_F(ApiServerTest, ARotatedTokenHealsIt) {
   EXPECT_EQ(lists(), 1U);
 }
 
-TEST_F(ApiServerTest, EveryTroubleIsSeenLeavesThePodsAndHeals) {
+TEST_F(ApiServerTest, EveryFailureIsReportedKeepsThePodsAndHeals) {
   startWell();
   std::string uid = "uid-x";
   for (const auto fault : {Fault::silent_accept, Fault::silent_answer, Fault::cut_before_answer,
@@ -379,7 +379,7 @@ TEST_F(ApiServerTest, AnotherCaIsNotTrustedUntilItComes) {
   EXPECT_TRUE(eventually([&] { return is(Health::up); }));
 }
 
-TEST_F(ApiServerTest, WithoutCredentialsItSaysSoAndGoesOn) {
+TEST_F(ApiServerTest, MissingCredentialsAreReportedAndItGoesOn) {
   std::filesystem::remove(access.token.file);
   start();
   ASSERT_TRUE(soon([&] { return is(Health::failing); }));

@@ -235,7 +235,7 @@ TEST_F(ConnectionTest, AClientCertificateIsPresented) {
   EXPECT_THAT(answer.error().message(), HasSubstr("client key"));
 }
 
-TEST_F(ConnectionTest, EachTroubleHasItsOutcome) {
+TEST_F(ConnectionTest, EachFailureHasItsOutcome) {
   const std::pair<Fault, Outcome> kinds[] = {{Fault::cut_before_answer, Outcome::unreachable},
                                              {Fault::cut_body, Outcome::unreachable},
                                              {Fault::not_http, Outcome::malformed},
@@ -251,7 +251,7 @@ TEST_F(ConnectionTest, EachTroubleHasItsOutcome) {
   EXPECT_TRUE(get());
 }
 
-TEST_F(ConnectionTest, NobodyListens) {
+TEST_F(ConnectionTest, AClosedPortIsUnreachable) {
   access.server.port = 1;
   const auto answer = get();
   ASSERT_FALSE(answer);

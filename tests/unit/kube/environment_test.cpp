@@ -79,7 +79,7 @@ TEST_F(Environment, AnArgumentThatRepeatsAVariableIsRefused) {
   EXPECT_FALSE(mayStart(told, config::MissingEnv::start));
 }
 
-TEST_F(Environment, ValuesAreExpandedWithWhatIsThereByThen) {
+TEST_F(Environment, ValuesAreExpandedWithEarlierVariables) {
   container.env = {plain("LATER", "$(HOST)"), plain("HOST", "db"), plain("URL", "pg://$(HOST):5432/$$(X)"),
                    plain("URL2", "$(URL)!"),  plain("EMPTY", ""),  plain("HOST", "$(HOST)2")};
   EXPECT_EQ(values(), (Map{{"LATER", "$(HOST)"},

@@ -88,7 +88,7 @@ TEST(EventMessage, HasNoSecrets) {
   for (const auto& one : cases) EXPECT_EQ(eventMessage(one.text), one.told);
 }
 
-TEST(EventName, IsADnsNameHoweverLongThePodsIs) {
+TEST(EventName, IsADnsNameEvenForALongPodName) {
   EXPECT_EQ(eventName("checkout-1", 0x17c0ffee), "checkout-1.17c0ffee");
   const std::string length236 = std::string(235, 'a') + "-";
   EXPECT_EQ(eventName(length236 + "bcd", UINT64_MAX), std::string(235, 'a') + ".ffffffffffffffff");

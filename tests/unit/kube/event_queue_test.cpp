@@ -84,7 +84,7 @@ TEST_F(EventQueueTest, NamespacesTakeTurns) {
   EXPECT_EQ(next(), "a1:FallbackServingx1");
 }
 
-TEST_F(EventQueueTest, ANamespaceWithManyGivesUpItsOwn) {
+TEST_F(EventQueueTest, ANamespaceWithManyEventsLosesItsOwn) {
   tell("quiet", "FallbackServing", "m", "bank");
   for (std::size_t i = 0; i < 2 * EventQueue::kMaxWaiting; ++i)
     tell("n" + std::to_string(i), "FallbackServing", "m", "noisy");
@@ -155,7 +155,7 @@ TEST_F(EventQueueTest, APodThatFailsAllDayMakesFewRequests) {
   EXPECT_GE(written, 12);
 }
 
-TEST_F(EventQueueTest, WhatComesDuringAnAttemptJoinsIt) {
+TEST_F(EventQueueTest, ARepetitionDuringAnAttemptJoinsIt) {
   tell("1", "FallbackExited", "first");
   pass(1s);
   auto event = queue.take(now);
@@ -203,7 +203,7 @@ TEST_F(EventQueueTest, MemoryIsBounded) {
   EXPECT_EQ(next(), "0:FallbackServingx1") << "the queue no longer remembers that it was written";
 }
 
-TEST_F(EventQueueTest, ANamespaceWhereNothingIsGrantedHoldsUpNobodyElse) {
+TEST_F(EventQueueTest, ANamespaceWithoutRightsDelaysNoOther) {
   tell("1", "WaitsForImage", "m", "bank");
   tell("2", "WaitsForImage");
   pass(1s);

@@ -136,7 +136,7 @@ TEST_F(EventRecorderTest, ALongRetryAfterIsLimited) {
   EXPECT_TRUE(soon([&] { return !server.events().empty(); }));
 }
 
-TEST_F(EventRecorderTest, AnAnswerThatNeverCameDoesNotDoubleTheEvent) {
+TEST_F(EventRecorderTest, AMissingAnswerDoesNotDuplicateTheEvent) {
   for (const auto fault : {Fault::cut_before_answer, Fault::silent_answer}) {
     const auto before = server.events().size();
     server.troubleEvents({fault, 500, "", "", 1}, FakeApiServer::When::after);

@@ -102,7 +102,7 @@ TEST_F(Inherit, CommandAndArgumentsAsTheRuntimePutsThemTogether) {
   }
 }
 
-TEST_F(Inherit, TheImagesOwnWordsAreNotExpanded) {
+TEST_F(Inherit, TheImagesOwnArgumentsAreNotExpanded) {
   web().env = {{"A", "1", {}}};
   image->cmd = {"$(A)"};
   EXPECT_THAT(workload().args, ElementsAre("$(A)"));
@@ -219,7 +219,7 @@ TEST_F(Inherit, CapabilitiesAreThoseOfTheUser) {
   EXPECT_EQ(workload().security.capabilities, config::kDefaultCapabilities) << "the launcher's limit applies";
 }
 
-TEST_F(Inherit, WhatAFallbackCannotHaveRefusesIt) {
+TEST_F(Inherit, AnUnsupportedFieldRefusesTheFallback) {
   const auto refuses = [&](const char* what, const std::function<void(PodCase&)>& change) {
     PodCase fresh;
     change(fresh);
@@ -494,7 +494,7 @@ TEST_F(Inherit, WhatTheConfigurationWritesOutranksThePod) {
   EXPECT_THAT(rest(), HasSubstr("the configuration names \"r.example.com/shop/checkout:1.8.2\", the pod"));
 }
 
-TEST_F(Inherit, WithoutTheImagesConfigurationItSaysSo) {
+TEST_F(Inherit, AMissingImageConfigurationIsReported) {
   image.reset();
   web().args = {"--port=80"};
   EXPECT_THAT(workload().args, ElementsAre("--port=80"));
@@ -505,7 +505,7 @@ TEST_F(Inherit, WithoutTheImagesConfigurationItSaysSo) {
   EXPECT_FALSE(refused());
 }
 
-TEST_F(Inherit, TheRestIsNamed) {
+TEST_F(Inherit, OtherDifferencesAreReported) {
   web().lifecycle = {"postStart", "preStop"};
   web().stdin = true;
   web().securityContext.readOnlyRootFilesystem.reset();

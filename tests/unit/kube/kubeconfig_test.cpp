@@ -82,7 +82,7 @@ TEST(Kubeconfig, DataIsBase64) {
   EXPECT_THAT(wrong.error().message(), HasSubstr("certificate-authority-data is not base64"));
 }
 
-TEST(Kubeconfig, WhatIsRefusedSaysWhy) {
+TEST(Kubeconfig, RefusalsHaveAReason) {
   const std::string kServer = "server: 'https://a'";
   const std::tuple<std::string, std::string, std::string> kCases[] = {
       {kServer + ", insecure-skip-tls-verify: true", "token: t", "insecure-skip-tls-verify is refused"},

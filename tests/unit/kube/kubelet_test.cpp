@@ -105,7 +105,7 @@ TEST_F(KubeletTest, WithoutAPinnedCertificateNothingIsAsked) {
   EXPECT_EQ(kubelet.connections(), 0U);
 }
 
-TEST_F(KubeletTest, EveryTroubleIsSeenAndHeals) {
+TEST_F(KubeletTest, EveryFailureIsReportedAndHeals) {
   for (const auto fault : {Fault::silent_accept, Fault::silent_answer, Fault::silent_body,
                            Fault::cut_before_answer, Fault::cut_body, Fault::not_http, Fault::not_json,
                            Fault::huge_header, Fault::huge_body, Fault::redirect, Fault::status}) {

@@ -142,7 +142,7 @@ TEST_F(NamespacePausesTest, AnUnreadableFileIsReportedAndReplaced) {
   EXPECT_EQ(config::readAnnotatedPauses(folder.path() + "/state").value().size(), 1U);
 }
 
-TEST_F(NamespacePausesTest, WhatCouldNotBeSavedIsTriedAgainAlthoughNothingChanges) {
+TEST_F(NamespacePausesTest, AFailedSaveIsRetriedWithoutAChange) {
   const auto inTheWay = folder.path() + "/state/.namespace-pauses.yaml.new";
   std::filesystem::create_directories(inTheWay);
   server.putNamespace("shop", {{kKey, "true"}});
@@ -159,7 +159,7 @@ TEST_F(NamespacePausesTest, WhatCouldNotBeSavedIsTriedAgainAlthoughNothingChange
   EXPECT_EQ(troubles.size(), 1U);
 }
 
-TEST_F(NamespacePausesTest, WithoutTheRightItSaysSo) {
+TEST_F(NamespacePausesTest, AMissingRightIsReported) {
   server.trouble({Fault::status, 403});
   start();
   EXPECT_TRUE(eventually([&] { return seen.health == Health::failing; }));

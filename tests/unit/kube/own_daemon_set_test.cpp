@@ -104,7 +104,7 @@ TEST_F(OwnDaemonSetTest, OneThatWasNeverSeenIsNotGone) {
   EXPECT_FALSE(isGone()) << "the name may be wrong";
 }
 
-TEST_F(OwnDaemonSetTest, AnApiServerThatDoesNotAnswerSaysNothing) {
+TEST_F(OwnDaemonSetTest, AnApiServerThatDoesNotAnswerDecidesNothing) {
   see();
   server.trouble({.fault = kube_test::Fault::silent_answer});
   EXPECT_FALSE(isGone());

@@ -174,7 +174,7 @@ TEST_F(KeeperTest, TheNextDaemonRemembers) {
   EXPECT_FALSE(later.rememberedSince());
 }
 
-TEST_F(KeeperTest, WhatCouldNotBeSavedIsTriedAgainAlthoughNothingChanges) {
+TEST_F(KeeperTest, AFailedSaveIsRetriedWithoutAChange) {
   const auto inTheWay = folder.path() + "/.pods.view.new";
   std::filesystem::create_directory(inTheWay);
   tasks.spawn(keeper.run());
@@ -202,7 +202,7 @@ TEST_F(KeeperTest, WhatCouldNotBeSavedIsSavedInTheEnd) {
   EXPECT_EQ(saved(), 1U);
 }
 
-TEST_F(KeeperTest, TroubleWithTheFileIsToldOnce) {
+TEST_F(KeeperTest, AFailureOfTheFileIsReportedOnce) {
   folder.write("pods.view", "damaged");
   EXPECT_EQ(keeper.load().pods.size(), 0U);
   EXPECT_EQ(troubles.size(), 1U);

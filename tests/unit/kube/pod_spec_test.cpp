@@ -24,7 +24,7 @@ std::string problemOf(const std::string& text) {
   return pod ? "none" : pod.error().context;
 }
 
-TEST(PodSpec, UnknownFieldsAndNullAreNothing) {
+TEST(PodSpec, UnknownFieldsAndNullAreIgnored) {
   const auto pod =
       parsePod(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","labels":null,
     "managedFields":[{"fieldsV1":{"f:spec":{}}}]},"spec":{"somethingNew":{"a":[1]},"volumes":null,
@@ -47,7 +47,7 @@ TEST(PodSpec, WhatRunsIsReadFromTheStatus) {
   EXPECT_THAT(pod->running, ElementsAre(testing::Pair("a", "4711")));
 }
 
-TEST(PodSpec, AWrongTypeIsToldWithItsPath) {
+TEST(PodSpec, AWrongTypeIsReportedWithItsPath) {
   EXPECT_THAT(problemOf(podWith(R"("hostNetwork":"yes")", "")),
               HasSubstr("spec.hostNetwork is a text, not true or false"));
   EXPECT_THAT(problemOf(podWith("", R"("env":[{"name":"A"},{"name":"B","value":7}])")),
@@ -71,7 +71,7 @@ TEST(PodSpec, AWrongTypeIsToldWithItsPath) {
               HasSubstr("spec.volumes[0] is a number, not an object"));
 }
 
-TEST(PodSpec, SeveralProblemsAreToldTogetherAndBounded) {
+TEST(PodSpec, SeveralProblemsAreReportedTogetherAndBounded) {
   std::string env;
   for (int i = 0; i < 100; ++i) env += R"({"name":"A","value":1},)";
   env.pop_back();

@@ -34,7 +34,7 @@ std::string contentOfFile(const std::string& file) {
   return text.str();
 }
 
-TEST(PodObject, HasWhatIsAskedForOften) {
+TEST(PodObject, HasTheFieldsThatAreReadOften) {
   const auto one = pod("checkout-1", "uid-1");
   EXPECT_EQ(one->uid, "uid-1");
   EXPECT_EQ(one->namespaceName, "shop");
@@ -116,7 +116,7 @@ TEST(PodObject, AStaticPodHasTheUidOfItsSandbox) {
   EXPECT_EQ((*mirror)->uid, "d41d8cd98f00b204e9800998ecf8427e");
 }
 
-TEST(PodObject, WhatLastsDoesNotChangeWithTheStatus) {
+TEST(PodObject, TheLastingHashIgnoresTheStatus) {
   const auto hash = [](const std::string& version, const std::string& phase, const std::string& image) {
     return parsePodObject(R"({"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":")" +
                           version + R"("},"spec":{"image":")" + image + R"("},"status":{"phase":")" + phase +
@@ -236,7 +236,7 @@ TEST(View, AListOfTheApiServerEndsWhatWasSetAside) {
   EXPECT_FALSE(view.find("uid-1"));
 }
 
-TEST(View, WhatWasRememberedCountsUntilASourceAnswers) {
+TEST(View, RememberedPodsCountUntilASourceAnswers) {
   View view;
   view.remember({pod("a", "uid-1"), pod("b", "uid-2")});
   view.change(SourceKind::apiserver, pod("b", "uid-2", "new"));
@@ -246,7 +246,7 @@ TEST(View, WhatWasRememberedCountsUntilASourceAnswers) {
   EXPECT_TRUE(view.find("uid-2"));
 }
 
-TEST(View, ADeletedPodGoesWhoeverKnewIt) {
+TEST(View, ADeletedPodIsRemovedForEverySource) {
   View view;
   view.list(SourceKind::apiserver, {pod("a", "uid-1")});
   view.list(SourceKind::kubelet, {pod("a", "uid-1")});
@@ -439,7 +439,7 @@ TEST(PodObject, TheLongestTextsAreDropped) {
   EXPECT_EQ(pods[1]->json, "123");
 }
 
-TEST(View, CountsWhatIsWorthSaving) {
+TEST(View, CountsChangesThatAreWorthSaving) {
   View view;
   view.change(SourceKind::apiserver, pod("a", "uid-1"));
   const auto before = view.lastingChanges();
@@ -449,7 +449,7 @@ TEST(View, CountsWhatIsWorthSaving) {
   EXPECT_GT(view.lastingChanges(), before);
 }
 
-TEST(PodsOfTheNode, TellOnlyWhatIsNew) {
+TEST(PodsOfTheNode, ReportOnlyChanges) {
   Pods pods;
   std::vector<std::string> told;
   pods.onState(
@@ -496,7 +496,7 @@ TEST_F(PodViewStoreTest, APodWithoutTextIsLeftOut) {
   EXPECT_EQ(stored->pods[0]->uid, "uid-2");
 }
 
-TEST_F(PodViewStoreTest, ADamagedFileIsToldAndNotUsed) {
+TEST_F(PodViewStoreTest, ADamagedFileIsReportedAndNotUsed) {
   EXPECT_EQ(store.load().error().reason, Reason::not_found);
   ASSERT_TRUE(store.save({pod("a", "uid-1"), pod("b", "uid-2")}, now));
   const auto whole = contentOfFile(file);

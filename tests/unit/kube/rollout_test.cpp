@@ -72,7 +72,7 @@ TEST(Rollout, OfADeployment) {
       "in-progress any=yes other=yes");
 }
 
-TEST(Rollout, OfAReplicaSetOfItsOwnOrOfSomebodyElse) {
+TEST(Rollout, OfAReplicaSetWithAndWithoutAnOwner) {
   const auto alone = objectOf(R"({"metadata":{"uid":"owner-uid"},"status":{"readyReplicas":1}})");
   EXPECT_EQ(shown(rolloutOf(podOf("ReplicaSet"), {&alone, nullptr})), "complete any=yes other=no");
   const auto custom = objectOf(

@@ -59,7 +59,7 @@ class SourcesTest : public testing::Test {
   };
 };
 
-TEST_F(SourcesTest, WhatTheyLearnReachesTheLoopAndTheNextDaemon) {
+TEST_F(SourcesTest, TheirPodsReachTheLoopAndTheNextDaemon) {
   api.put(podJson("checkout-1", "uid-1"));
   kubelet.setPods({podJson("checkout-2", "uid-2")});
   {
@@ -112,7 +112,7 @@ TEST_F(SourcesTest, RolloutsAreAnsweredOnTheLoop) {
   EXPECT_EQ(view->rollout, Rollout::unknown);
 }
 
-TEST_F(SourcesTest, ADamagedFileIsToldAndWrittenAgain) {
+TEST_F(SourcesTest, ADamagedFileIsReportedAndWrittenAgain) {
   folder.write("pods.view", "damaged");
   settings.kinds = {SourceKind::apiserver};
   api.put(podJson("checkout-1", "uid-1"));
@@ -170,7 +170,7 @@ TEST_F(SourcesTest, WithoutEventsNothingIsWritten) {
 }
 
 /// The sources' thread may hang in a write to the disk: notes are still accepted, with bounded memory.
-TEST_F(SourcesTest, NotesThatNobodyTakesAreDroppedAndCounted) {
+TEST_F(SourcesTest, NotesBeyondTheLimitAreDroppedAndCounted) {
   settings.kinds = {};
   settings.events = true;
   Pods pods;

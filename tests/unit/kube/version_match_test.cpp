@@ -81,7 +81,7 @@ TEST(VersionMatch, EachRuleOnEachPair) {
   }
 }
 
-TEST(VersionMatch, WhatIsNotTheSameIsTold) {
+TEST(VersionMatch, DifferencesAreReported) {
   const BinaryRef binary{"checkout", "1.8.3"};
   EXPECT_EQ(judgeVersion(wanted("c:1.9.0"), binary, VersionMatch::exact).text,
             "no binary for checkout 1.9.0; there is 1.8.3");
