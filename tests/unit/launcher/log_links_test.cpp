@@ -49,7 +49,7 @@ TEST_F(LogLinksTest, TheLogOfNoContainerHasANameThatCollectorsTakeApart) {
   EXPECT_EQ(parts[4], owner.containerId);
 }
 
-TEST_F(LogLinksTest, ANameThatIsNotOneFilesIsNotUsed) {
+TEST_F(LogLinksTest, AnInvalidFileNameIsNotUsed) {
   owner.pod = "../web-0";
   EXPECT_EQ(logLinkOf(owner), "");
   EXPECT_TRUE(links.make(owner, "/logs/0.log"));

@@ -84,7 +84,7 @@ TEST_F(SpawnerProcessTest, StartsThatFailWakeNobody) {
   EXPECT_TRUE(spawner.socket());
 }
 
-TEST_F(SpawnerProcessTest, ItIsNotAwaitedForEver) {
+TEST_F(SpawnerProcessTest, TheWaitForItIsLimited) {
   uninstall();
   const auto begin = clock.now();
   bool awaited = false;

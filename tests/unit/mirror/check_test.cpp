@@ -87,7 +87,7 @@ TEST_F(CheckTest, EveryAnswerButOverloadMeansThatItIsWell) {
   EXPECT_EQ(causeOf("HTTP/1.1 429 Slow down\r\n\r\n"), Cause::rate_limited);
 }
 
-TEST_F(CheckTest, WhatIsNotAnAnswerHasItsCause) {
+TEST_F(CheckTest, AMissingOrInvalidAnswerHasItsCause) {
   EXPECT_EQ(ask(refusing())->cause, Cause::unreachable);
   EXPECT_EQ(causeOf("SSH-2.0-x\r\n"), Cause::unknown);
   EXPECT_EQ(causeOf("HTTP/1.1 2\r\n"), Cause::unknown);

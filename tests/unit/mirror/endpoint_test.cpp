@@ -173,7 +173,7 @@ TEST_F(EndpointTest, ALargeBlobIsReadPieceByPiece) {
   EXPECT_EQ(store.longestRead, BlobBody::kPieceBytes);
 }
 
-TEST_F(EndpointTest, OnlySoManyPiecesWaitForTheirClients) {
+TEST_F(EndpointTest, PiecesThatWaitForTheirClientsAreLimited) {
   const auto large = store.putImageOf("large", std::string(2 * BlobBody::kPieceBytes, 'x'));
   store.name("r.x/shop/cart:2", large.manifest);
   const auto path = "/v2/shop/cart/blobs/" + large.layer;
@@ -212,7 +212,7 @@ TEST_F(EndpointTest, AnEmptyBlobIsEmpty) {
   EXPECT_EQ(ask("/v2/shop/cart/blobs/" + digest, Request::Method::get, "bytes=0-").status, 416U);
 }
 
-TEST_F(EndpointTest, WhatIsNotThereHasTheCodeOfTheSpecification) {
+TEST_F(EndpointTest, MissingContentHasTheCodeOfTheSpecification) {
   const auto elsewhere = test::digestOf("elsewhere");
   const std::pair<std::string, std::string> cases[] = {
       {"/v2/shop/cart/manifests/2", "MANIFEST_UNKNOWN"},
@@ -352,7 +352,7 @@ TEST_F(EndpointTest, UnderAnotherNameNothingIsServedByItsDigest) {
   EXPECT_EQ(ask("/v2/own/blobs/" + parts.layer).status, 502U);
 }
 
-TEST_F(EndpointTest, WhatAManifestNamedIsServedWithoutAskingAgainWhoseItIs) {
+TEST_F(EndpointTest, BlobsOfAServedManifestNeedNoSecondLookup) {
   EXPECT_EQ(ask(kTag).status, 200U);
   const auto before = store.calls;
   EXPECT_EQ(ask("/v2/shop/cart/blobs/" + parts.layer, Request::Method::head).status, 200U);
@@ -381,7 +381,7 @@ TEST_F(EndpointTest, NeverMeansByDigestOnly) {
   EXPECT_EQ(ask("/v2/shop/cart/manifests/" + parts.manifest).status, 200U);
 }
 
-TEST_F(EndpointTest, WhatWasServedIsToldOnceAndCountedAlways) {
+TEST_F(EndpointTest, AServedImageIsReportedOnceAndAlwaysCounted) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(ask(kTag, Request::Method::head).status, 200U);
     EXPECT_EQ(ask("/v2/shop/cart/manifests/" + parts.manifest).status, 200U);

@@ -124,7 +124,7 @@ TEST(HostsEdit, TheBlockStandsFirstOrLastAndNothingElseChanges) {
   }
 }
 
-TEST(HostsEdit, DoneTwiceItIsDoneOnce) {
+TEST(HostsEdit, AddingTheBlockTwiceAddsItOnce) {
   const auto once = withBlock(kPeers, kBlock, Order::first, "f").value();
   EXPECT_EQ(withBlock(once, kBlock, Order::first, "f").value(), once);
   const auto moved = withBlock(once, kBlock, Order::last, "f").value();
@@ -147,7 +147,7 @@ TEST(HostsEdit, FilesOfEveryShapeAreRestoredByteByByte) {
   }
 }
 
-TEST(HostsEdit, WhatLeavesNoPlaceIsRefused) {
+TEST(HostsEdit, AFileWithoutAPlaceForTheBlockIsRefused) {
   const auto why = [](const std::string& text, Order order = Order::first) {
     const auto changed = withBlock(text, kBlock, order, "f");
     return changed ? "changed to\n" + *changed : changed.error().context;

@@ -57,7 +57,7 @@ TEST_F(OfferTest, AnImageWithAllItsContentIsOffered) {
   EXPECT_EQ(got->updatedAt, store.updatedAt);
 }
 
-TEST_F(OfferTest, ByItsDigestItIsOfferedWhicheverTagOfTheRepositoryBroughtIt) {
+TEST_F(OfferTest, ADigestIsOfferedUnderEveryNameOfItsRepository) {
   const auto got = offer("registry.example.com/shop/cart@" + parts.manifest);
   ASSERT_TRUE(got) << got.error().message();
   EXPECT_EQ(got->digest, parts.manifest);
@@ -70,7 +70,7 @@ TEST_F(OfferTest, ByItsDigestItIsOfferedWhicheverTagOfTheRepositoryBroughtIt) {
       << "it belongs to an index that has a name";
 }
 
-TEST_F(OfferTest, ByItsDigestItIsNotOfferedUnderANameThatBroughtSomethingElse) {
+TEST_F(OfferTest, ADigestIsNotOfferedUnderTheNameOfOtherContent) {
   const auto elsewhere = "other.example.com/elsewhere@" + parts.manifest;
   EXPECT_THAT(missing(elsewhere), HasSubstr("in an image of other.example.com/elsewhere"));
   store.name("other.example.com/elsewhere:1", store.putImage("else").manifest);
@@ -104,7 +104,7 @@ TEST(ForPlatform, TheVariantCounts) {
   EXPECT_EQ(chosen({"linux", "amd64", ""}, amd), (Names{"v1", "plain", "386"}));
 }
 
-TEST_F(OfferTest, WhatSuitsBestMustBeThere) {
+TEST_F(OfferTest, TheBestManifestOfAnIndexMustBePresent) {
   const auto older = store.putImage("older");
   const auto index =
       store.put(R"({"schemaVersion": 2, "manifests": [{"digest": ")" + older.manifest +

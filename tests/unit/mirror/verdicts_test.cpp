@@ -40,7 +40,7 @@ class VerdictsTest : public testing::Test {
                     Verdicts::Validity{3s, 10s}};
 };
 
-TEST_F(VerdictsTest, AllThatWaitShareOneCheck) {
+TEST_F(VerdictsTest, AllWaitersShareOneCheck) {
   answer = Failing{Cause::timeout, "silent"};
   unsigned told = 0;
   for (int i = 0; i < 110; ++i) {
@@ -57,7 +57,7 @@ TEST_F(VerdictsTest, AllThatWaitShareOneCheck) {
   EXPECT_EQ(verdicts.counts().at("timeout"), 1U);
 }
 
-TEST_F(VerdictsTest, AVerdictCountsForAWhileAWellOneLessLong) {
+TEST_F(VerdictsTest, AVerdictExpiresAndAGoodOneExpiresSooner) {
   gate.open();
   EXPECT_FALSE(of("r"));
   clock.advance(loop, 2999ms);
@@ -109,7 +109,7 @@ TEST_F(AheadTest, NobodyWaitsWhileTheNextCheckTakesLong) {
   EXPECT_GE(asked.size(), 3U);
 }
 
-TEST_F(AheadTest, WhatNobodyAsksAboutIsLeftAlone) {
+TEST_F(AheadTest, ARegistryThatNobodyAsksAboutIsNotChecked) {
   clock.advance(loop, 10min);
   EXPECT_LE(asked.size(), 16U) << "for a minute, one check in 4 s";
   EXPECT_FALSE(ahead.known("r"));
@@ -118,7 +118,7 @@ TEST_F(AheadTest, WhatNobodyAsksAboutIsLeftAlone) {
   EXPECT_EQ(asked.size(), before + 1);
 }
 
-TEST_F(AheadTest, OnlySoManyAreCheckedAhead) {
+TEST_F(AheadTest, ChecksAheadAreLimited) {
   for (std::size_t i = 1; i < 2 * Verdicts::kMaxAhead; ++i) {
     EXPECT_FALSE(test::runToEnd(loop, ahead.of(std::to_string(i))).failing);
   }
@@ -141,7 +141,7 @@ TEST_F(VerdictsTest, ACancelledWaiterDoesNotCancelTheCheck) {
   EXPECT_EQ(asked.size(), 1U);
 }
 
-TEST_F(VerdictsTest, ACheckThatBreaksKeepsNobodyWaiting) {
+TEST_F(VerdictsTest, AnExceptionInACheckEndsTheWait) {
   gate.open();
   breaks = true;
   const auto failing = of("r");
@@ -149,7 +149,7 @@ TEST_F(VerdictsTest, ACheckThatBreaksKeepsNobodyWaiting) {
   EXPECT_EQ(failing->cause, Cause::unknown);
 }
 
-TEST_F(VerdictsTest, OnlySoManyRegistriesAreRemembered) {
+TEST_F(VerdictsTest, RememberedRegistriesAreLimited) {
   gate.open();
   for (std::size_t i = 0; i <= Verdicts::kMaxRegistries; ++i) of("r" + std::to_string(i));
   EXPECT_FALSE(verdicts.known("r0"));
@@ -209,7 +209,7 @@ TEST(LastSeen, TheNextDaemonKnowsIt) {
   EXPECT_EQ(damaged.of("a", at(5)), at(5));
 }
 
-TEST(LastSeen, OnlySoManyNamesAreKept) {
+TEST(LastSeen, KeptNamesAreLimited) {
   LastSeen seen("");
   for (std::size_t i = 0; i <= LastSeen::kMaxNames; ++i) {
     ASSERT_TRUE(seen.served(std::to_string(i), at(0), at(5) + std::chrono::seconds(i)));
