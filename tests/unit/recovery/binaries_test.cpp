@@ -119,7 +119,7 @@ TEST_F(ChooserTest, APodMayChooseWhatTheAttestationAllowsItsNamespace) {
   EXPECT_EQ(ask(cache.ref, {{kPod, "shop"}, {kOperator, "shop"}}), (Said{"not_permitted", "admitted"}));
 }
 
-TEST_F(ChooserTest, WhatTheConfigurationListsNeedsNoLeaveOfTheAttestation) {
+TEST_F(ChooserTest, AConfiguredBinaryNeedsNoPermissionOfTheAttestation) {
   put(cache.ref, std::vector<std::string>{"shop"});
   EXPECT_EQ(ask(cache.ref, {{Provenance::annotation, "bank", true}, {Provenance::annotation, "bank", false}}),
             (std::vector<std::string>{"admitted", "not_permitted"}));

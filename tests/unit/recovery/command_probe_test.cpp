@@ -35,7 +35,7 @@ struct CommandProbe : RecoveryTest {
   }
 };
 
-TEST_F(CommandProbe, TheFallbackIsReadyWhenItsCommandSaysSo) {
+TEST_F(CommandProbe, TheFallbackIsReadyWhenItsCommandSucceeds) {
   answer(3, bad());
   detect();
   ASSERT_TRUE(probed(1));
@@ -77,7 +77,7 @@ TEST_F(CommandProbe, PausesGrowNoLongerThanThePeriodAndTheLastTryIsAtTheDeadline
   EXPECT_THAT(error.message(), HasSubstr("30s: exit code 9"));
 }
 
-TEST_F(CommandProbe, WhatCouldNotBeRunSaysNothingAboutTheFallback) {
+TEST_F(CommandProbe, ACommandThatCouldNotRunDecidesNothing) {
   answer(5, notAsked());
   detect();
   ASSERT_TRUE(probed(3));

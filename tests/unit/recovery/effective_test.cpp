@@ -74,7 +74,7 @@ TEST_F(EffectiveTest, TheProcessIsThatOfThePodAndItsImage) {
   EXPECT_THAT(effective->differs, IsEmpty());
 }
 
-TEST_F(EffectiveTest, WhatItDoesNotGetIsTold) {
+TEST_F(EffectiveTest, DifferencesFromThePodAreReported) {
   main().lifecycle = {"preStop"};
   const auto effective = outcome();
   ASSERT_TRUE(effective);
@@ -124,7 +124,7 @@ TEST_F(EffectiveTest, TheConfigurationOutranksThePod) {
   EXPECT_EQ(effective->workload->env.at("PASSWORD"), "from the node");
 }
 
-TEST_F(EffectiveTest, WhatAFallbackCannotHaveKeepsItFromStarting) {
+TEST_F(EffectiveTest, AnUnsupportedFieldPreventsTheStart) {
   main().securityContext.privileged = true;
   workload.inheritance.missingEnv = config::MissingEnv::start;
   EXPECT_EQ(outcome().error().reason, Reason::not_permitted);

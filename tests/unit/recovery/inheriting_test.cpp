@@ -173,7 +173,7 @@ TEST_F(Inheriting, WhatRunsAlreadyIsEndedAsItsPodSays) {
   EXPECT_EQ(launcher.adopted.at(0)->stoppedWithGrace, 77s);
 }
 
-TEST_F(Inheriting, ObservingTellsWhatWouldNotHaveStarted) {
+TEST_F(Inheriting, ObservingReportsWhatWouldNotHaveStarted) {
   config->mode = config::Mode::observe;
   describe({}, "r/checkout:1.9.0");
   detectInheriting();

@@ -95,7 +95,7 @@ TEST(PodEvents, ServingSaysWhichBinaryAndHowFast) {
       << "an earlier daemon measured the wait";
 }
 
-TEST(PodEvents, EveryEndIsToldUnlessThePodIsGone) {
+TEST(PodEvents, EveryEndIsReportedUnlessThePodIsGone) {
   auto one = incident(State::handed_back);
   EXPECT_EQ(toString(ended(one)->reason), "FallbackNotNeeded") << "nothing was started";
   one.stamps.started = Stamp(11s);
@@ -120,7 +120,7 @@ TEST(PodEvents, EveryEndIsToldUnlessThePodIsGone) {
   EXPECT_TRUE(isWarning(ended(one)->reason));
 }
 
-TEST(PodEvents, WhatIsWithheldIsToldAsSuch) {
+TEST(PodEvents, AWithheldStartIsReported) {
   EXPECT_EQ(
       observed(kBinary, 11ms).message,
       "Fallback checkout@1.8.3 would have started 11 ms after the wait began; mode observe starts none");

@@ -51,7 +51,7 @@ class Lateness : public testing::Test {
   std::optional<Result<>> result;
 };
 
-TEST_F(Lateness, SilenceInTimeIsTheFallbacks) {
+TEST_F(Lateness, SilenceInTimeIsTheFallbacksFault) {
   listen();
   begin(askOnce(http(), {"127.0.0.1"}, 1s));
   ends();
@@ -59,7 +59,7 @@ TEST_F(Lateness, SilenceInTimeIsTheFallbacks) {
   EXPECT_EQ(result->error().reason, Reason::not_ready);
 }
 
-TEST_F(Lateness, SilenceThatADaemonSleptThroughIsNot) {
+TEST_F(Lateness, SilenceWhileTheDaemonSleptIsNotTheFallbacksFault) {
   listen();
   begin(askOnce(http(), {"127.0.0.1"}, 1s));
   starve(5s);

@@ -318,7 +318,7 @@ TEST_F(RecoveryTest, ALaunchThatTookLongIsTriedAgainAllTheSame) {
 }
 
 /// A fallback can spoil the copy that it runs from, so that no other process can execute it.
-TEST_F(RecoveryTest, ACopyThatIsSpoiltIsGivenUpAndNoOther) {
+TEST_F(RecoveryTest, ACopyThatIsSpoiltIsTheOnlyOneGivenUp) {
   struct Case {
     int errnum;
     mode_t mode;

@@ -105,13 +105,13 @@ TEST_F(SettlingTest, ItHasTheBinaryWhereTheWorkloadSays) {
   EXPECT_EQ(request.env.at("PORT"), "8080");
 }
 
-TEST_F(SettlingTest, WithoutItNothingOfThePodIsInIt) {
+TEST_F(SettlingTest, WithoutAPathTheStandInHasNothingOfThePod) {
   settles();
   EXPECT_FALSE(standIns.made[0]->request.executable);
   EXPECT_TRUE(standIns.made[0]->request.env.empty());
 }
 
-TEST_F(SettlingTest, AKillForMemoryHasItsCodeWhereTheKernelDoesNotTellIt) {
+TEST_F(SettlingTest, AnOomKillHasItsExitCodeEvenIfTheKernelDoesNotReportIt) {
   settles();
   launcher.launched[0]->status.oomKilled = true;
   launcher.launched[0]->die(Kind::unknown, 0);
@@ -276,7 +276,7 @@ TEST_F(SettlingTest, ASuccessfulProbePullMakesWayToo) {
   ASSERT_TRUE(becomes(Settled::leaving));
 }
 
-TEST_F(SettlingTest, OfOneWorkloadOneMakesWayAtATime) {
+TEST_F(SettlingTest, StandInsOfAWorkloadMakeWayOneAtATime) {
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
   settlesTwo();
   const auto leaving = [&] { return settledCount(Settled::leaving); };
@@ -422,7 +422,7 @@ TEST_F(EndpointsTest, AWorkloadOfOneReplicaHasNothingToWaitFor) {
   EXPECT_EQ(settled(), Settled::leaving);
 }
 
-TEST_F(EndpointsTest, WhatIsNotKnownHoldsNobodyUp) {
+TEST_F(EndpointsTest, UnknownEndpointsDelayNobody) {
   answers = false;
   facts = standin::EndpointFacts{true, 0, 0, 3, 1, {}};
   imageComes();
@@ -490,7 +490,7 @@ TEST_F(EndpointsTest, APodThatGoesWhileItsStandInCannotBeRemovedDrains) {
   EXPECT_TRUE(launcher.launched[0]->stoppedWithGrace);
 }
 
-TEST_F(SettlingTest, OneThatIsNotMadeAgainHoldsNobodyUp) {
+TEST_F(SettlingTest, AStandInThatIsNotMadeAgainDelaysNobody) {
   runtime.addSandbox("s2", "shop", "checkout-2");
   specs.specs["uid-s2"] = specs.specs["uid-s1"];
   settles();

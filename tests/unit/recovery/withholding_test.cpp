@@ -141,7 +141,7 @@ TEST_F(Observed, WhatIsNotObservedAnyMoreStarts) {
   EXPECT_TRUE(recoveries->withholding().all().empty());
 }
 
-TEST_F(RecoveryTest, APauseIsToldOnceWhateverElseIsOrdered) {
+TEST_F(RecoveryTest, APauseIsReportedOnceDespiteOtherOrders) {
   recoveries->pause(pauseOf("shop"));
   detect();
   const auto told = podEvents.reasons.size();
@@ -157,7 +157,7 @@ TEST_F(RecoveryTest, APauseIsToldOnceWhateverElseIsOrdered) {
   EXPECT_TRUE(reaches(State::ready));
 }
 
-TEST_F(RecoveryTest, ObservingTellsWhyNothingWouldHaveStarted) {
+TEST_F(RecoveryTest, ObservingReportsWhyNothingWouldHaveStarted) {
   mode = config::Mode::observe;
   binaries.refusal = Error{Stage::admission, Reason::expired, 0, "it expired"};
   detect();

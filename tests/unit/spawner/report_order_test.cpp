@@ -99,7 +99,7 @@ TEST(ChildReports, WrongSizesAndUnknownValuesAreRefused) {
 }
 
 /// Whatever arrives, the child is one process, is born once, and no report counts after its end.
-TEST(ReportOrder, NonsenseDoesNotChangeThat) {
+TEST(ReportOrder, RandomReportsDoNotBreakTheOrder) {
   std::minstd_rand random(1);
   for (int run = 0; run < 2000; ++run) {
     ReportOrder order(kSpare);

@@ -16,7 +16,7 @@ TEST(LastEndpoint, IsTheOnlyReadyOneOfSeveral) {
   EXPECT_TRUE(last({.ready = true, .onNode = 1})) << "kubelet alone describes the pods";
 }
 
-TEST(LastEndpoint, IsNotOneThatNobodyMisses) {
+TEST(LastEndpoint, IsNotAPodThatCanBeSpared) {
   EXPECT_FALSE(last({})) << "nothing is known";
   EXPECT_FALSE(last({.ready = true, .wanted = 1, .ownerReady = 1})) << "there is nothing to wait for";
   EXPECT_FALSE(last({.ready = true, .wanted = 3, .ownerReady = 2}));

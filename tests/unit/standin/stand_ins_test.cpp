@@ -168,7 +168,7 @@ TEST_F(StandInsTest, NoneRunsWithoutItsLinkAndNoLinkIsLeftOfOneThatIsGone) {
   EXPECT_TRUE(std::filesystem::is_empty(folder));
 }
 
-TEST_F(StandInsTest, ALinkThatCannotBeMadeIsToldOf) {
+TEST_F(StandInsTest, ALinkThatCannotBeMadeIsReported) {
   std::ofstream(folder / "file") << "not a folder";
   std::vector<std::string> told;
   ContainerdStandIns other(runtime, control, "/run/fallbackd", sys::LogLinks(folder / "file"));
@@ -185,7 +185,7 @@ TEST_F(StandInsTest, OneThatDoesNotStartIsRemoved) {
   EXPECT_TRUE(runtime.containers.empty());
 }
 
-TEST_F(StandInsTest, OneThatMayRunIsToldOf) {
+TEST_F(StandInsTest, AStandInThatMayRunIsReported) {
   control.startFails = true;
   const auto removed = make(request());
   ASSERT_FALSE(removed);
@@ -309,7 +309,7 @@ TEST_F(StandInsTest, ManyThatNeedOneImageWriteItOnce) {
   EXPECT_EQ(written(), 1);
 }
 
-TEST_F(StandInsTest, AnotherFallbackdsIsLeftAlone) {
+TEST_F(StandInsTest, TheStandInOfAnotherFallbackdIsLeftAlone) {
   auto& other = runtime.addContainer("foreign", "s1", "main");
   other.labels[kStandInLabel] = "r9";
   other.annotations[kStandInOwner] = "/run/another";
