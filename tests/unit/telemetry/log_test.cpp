@@ -20,7 +20,7 @@ std::string line(LogFormat format, const std::string& value) {
   return logLine(format, LogLevel::warn, "words", {{"text", value}});
 }
 
-TEST(LogLine, IsOneLineOfUtf8WhateverTheFieldsContain) {
+TEST(LogLine, IsOneLineOfUtf8ForAllFields) {
   using namespace std::string_literals;
   for (const auto& value : {"a\nb"s, "a\r\nb"s, "\x1b[31mred"s, "\0"s, "\x7f"s, "\xff\xfe"s, "caf\xe9"s,
                             "\xed\xa0\x80"s, "\xc0\xaf"s, "\xc2\x85"s, "\xe2\x80\xa8"s, "\xf4\x90\x80\x80"s,
@@ -57,7 +57,7 @@ TEST(LogLine, JsonHasItsFields) {
   EXPECT_TRUE(parsed.at("ok").as_bool());
 }
 
-TEST(Log, TellsOnlyJournaldThePriority) {
+TEST(Log, WritesThePriorityOnlyForJournald) {
   const test::TempFolder folder;
   const auto log = folder.write("log", "");
   const auto run = [&](const std::string& stream) {

@@ -86,7 +86,7 @@ bool holds(const std::string& text, const std::vector<std::string>& parts) {
                      [&](const auto& part) { return text.find(part) != std::string::npos; });
 }
 
-TEST(CausesPage, SaysOfEachRowWhatTheParserMakesOfIt) {
+TEST(CausesPage, ShowsTheParsersResultForEachRow) {
   std::map<std::string, CauseCase> cases;
   for (const auto& one : causeCases()) cases.emplace(one.name, one);
   const auto rows = pageRows();

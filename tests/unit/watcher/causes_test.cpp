@@ -222,7 +222,7 @@ TEST(Causes, NoUrlAnywhereChangesAnything) {
   }
 }
 
-TEST(Causes, WhatAServerSaysChangesNothing) {
+TEST(Causes, TheTextOfAServerChangesNothing) {
   const std::vector<std::string> texts{
       R"({resolve}unexpected status from GET request to {url}: 403 Forbidden - Server message: denied: WORDS)",
       R"({open}unexpected status code {rawblob}: 403 Forbidden - Server message: unknown: WORDS)",

@@ -90,7 +90,7 @@ TEST_F(CircuitsTest, AnyAnswerOfTheRegistryClosesIt) {
   EXPECT_FALSE(circuits.succeeded("r", "r/b", kNow + 10s)) << "the circuit is already closed";
 }
 
-TEST_F(CircuitsTest, WhatSaysNothingAboutTheRegistryLeavesItAsItWas) {
+TEST_F(CircuitsTest, AFailureOfTheNodeLeavesTheCircuitUnchanged) {
   circuits.failed("r", "r/a", Failure{Cause::disk, "full"}, kNow, 10s);
   EXPECT_EQ(stateOf("r"), State::closed);
   circuits.failed("r", "r/a", kRefused, kNow, 10s);

@@ -136,7 +136,7 @@ TEST_F(CredentialProvidersTest, AnAnswerThatHoldsForNoTimeIsAskedForAgain) {
   EXPECT_EQ(runs.size(), 2U);
 }
 
-TEST_F(CredentialProvidersTest, ThoseWhoAskForTheSameShareOneRun) {
+TEST_F(CredentialProvidersTest, EqualRequestsShareOneRun) {
   Gate opens(loop);
   gate = &opens;
   outcomes["first"] = answer("Image", "one", "0s");

@@ -40,7 +40,7 @@ TEST(StalledPulls, AnotherVerdictOfTheSamePullDoesNotMakeItYounger) {
   EXPECT_EQ(blockingPull(pulls, {"shop", "r.x/web:1"})->since, kPodStart);
 }
 
-TEST(StalledPulls, WhatOneNamespaceAloneFoundBlocksNobodyElsewhere) {
+TEST(StalledPulls, AVerdictOfOneNamespaceBlocksNoOther) {
   StalledPulls pulls;
   pulls.add({"s1", "main"}, stalledPullOf("r.silent/a:1", "evil", kPodStart, "evil"));
   pulls.add({"s2", "main"}, stalledPullOf("r.silent/b:1", "evil", kPodStart, "evil"));
@@ -62,7 +62,7 @@ TEST(StalledPulls, OneThatBeganLaterDoesNotExplainWhatWasMissingBefore) {
   EXPECT_EQ(blockingPull(pulls, {"shop", "r.x/web:1", {}, kPodStart + 5s}), nullptr);
 }
 
-TEST(StalledPulls, WhatCountsForTheNodeBlocksEveryNamespace) {
+TEST(StalledPulls, AVerdictOfTheNodeBlocksEveryNamespace) {
   StalledPulls pulls;
   pulls.add({"s1", "main"}, stalledPullOf("r.silent/a:1", "shop", kPodStart));
   EXPECT_NE(blockingPull(pulls, {"evil", "r.x/web:1"}), nullptr);

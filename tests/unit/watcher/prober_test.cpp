@@ -64,7 +64,7 @@ TEST_F(ProberTest, AHundredPodsOfOneImageShareOnePull) {
   EXPECT_EQ(prober.pullsSent(), 1U);
 }
 
-TEST_F(ProberTest, OnlyOneOfThoseWhoWaitReportsThePull) {
+TEST_F(ProberTest, OnlyOneWaiterReportsThePull) {
   for (int i = 0; i < 5; ++i) ask("r.x/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 5; }));
   EXPECT_EQ(std::count_if(verdicts.begin(), verdicts.end(), [](const auto& one) { return one.fresh; }), 1);
@@ -140,7 +140,7 @@ TEST_F(ProberTest, CredentialsTravelAlongAndUnreadableOnesAreReported) {
   EXPECT_NE(verdicts[1].trouble.find("missing.json"), std::string::npos);
 }
 
-TEST_F(ProberTest, AFloodOfOneNamespaceKeepsNobodyElseWaiting) {
+TEST_F(ProberTest, AFloodOfOneNamespaceDelaysNoOther) {
   Gate gate(loop);
   runtime.pullGate = &gate;
   runtime.pullOutcome = {cri::PullOutcome::Kind::pulled, 0, ""};
@@ -215,7 +215,7 @@ TEST_F(ProberTest, PullsThatNobodyWaitsForAnyMoreAreNotBegun) {
   EXPECT_EQ(verdicts[1].kind, Verdict::Kind::failed) << "the image may still be probed";
 }
 
-TEST_F(ProberTest, WhatANamespaceFindsCountsForItAlone) {
+TEST_F(ProberTest, AVerdictOfANamespaceCountsForItAlone) {
   askChosen("r.x/evil:1", "evil");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   askChosen("r.x/other:1", "evil");

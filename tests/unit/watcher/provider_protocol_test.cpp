@@ -56,7 +56,7 @@ TEST(ProviderProtocol, TheKeysAreImageRegistryAndEverything) {
   EXPECT_EQ(cacheKeyOf(CacheKeyType::global, one), "");
 }
 
-TEST(ProviderProtocol, WhatIsMalformedIsRefusedWithoutQuotingIt) {
+TEST(ProviderProtocol, MalformedAnswersAreRefusedWithoutAQuotation) {
   const std::string secret = "hunter2";
   for (const auto& text :
        {std::string(), secret, "[\"" + secret + "\"]", answerWith("\"auth\": \"" + secret + "\""),

@@ -76,7 +76,7 @@ TEST_F(RegistryHealthTest, TwoNamespacesThatCannotReachTheLayersOfOneImageBlameT
   EXPECT_FALSE(known(kThird)) << "the node's own failure blames only the image, too";
 }
 
-TEST_F(RegistryHealthTest, WhatTwoFoundHoldsUntilOneFindsOtherwise) {
+TEST_F(RegistryHealthTest, AVerdictOfTwoNamespacesHoldsUntilOneFindsOtherwise) {
   fail(kEvil, "r/a");
   fail(kShop, "r/a");
   EXPECT_FALSE(health.enter(kShop, "r", "r/a", kBegin + 10s)) << "it probes again after the pause";
@@ -87,7 +87,7 @@ TEST_F(RegistryHealthTest, WhatTwoFoundHoldsUntilOneFindsOtherwise) {
   EXPECT_TRUE(known(kEvil, kBegin + 9s));
 }
 
-TEST_F(RegistryHealthTest, WhatTwoFoundIsForgottenWhenTheyStopAsking) {
+TEST_F(RegistryHealthTest, AVerdictOfTwoNamespacesIsForgottenWhenTheyStopAsking) {
   fail(kEvil, "r/a");
   fail(kShop, "r/a");
   EXPECT_TRUE(known(kNode, kBegin + 19s));

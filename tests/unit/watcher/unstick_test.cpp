@@ -96,7 +96,7 @@ TEST_F(UnstickTest, APeerThatAcknowledgesNothingHasVanished) {
   EXPECT_THAT(due(1s), ElementsAre(1));
 }
 
-TEST_F(UnstickTest, WhateverMovesIsNotTouched) {
+TEST_F(UnstickTest, AConnectionThatMovesIsNotTouched) {
   // A download at 20 KB/s, a connection that containerd reads slowly, and one with a request just sent.
   for (int i = 0; i <= 100; ++i) {
     const auto now = i * 100ms;
@@ -159,7 +159,7 @@ TEST(Proxies, AreReadFromTheEnvironment) {
   EXPECT_THAT(proxiesIn(""), IsEmpty());
 }
 
-TEST(Proxies, AreToldFromRegistriesByAddressOrElseByPort) {
+TEST(Proxies, AreDistinguishedFromRegistriesByAddressOrElseByPort) {
   EXPECT_TRUE(mayBeProxy("192.0.2.9:80", {"192.0.2.9:80"}));
   EXPECT_FALSE(mayBeProxy("192.0.2.8:80", {"192.0.2.9:80"}));
   EXPECT_TRUE(mayBeProxy("192.0.2.8:3128", {"proxy.corp:3128"}));

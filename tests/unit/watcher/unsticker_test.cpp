@@ -212,7 +212,7 @@ TEST_F(UnstickerTest, TheVerdictOfAnAnnotatedImageEndsNothing) {
   EXPECT_THAT(told, IsEmpty());
 }
 
-TEST_F(UnstickerTest, AProxyIsLeftAloneAndToldOnceForEachConnection) {
+TEST_F(UnstickerTest, AProxyIsLeftAloneAndReportedOnceForEachConnection) {
   traffic.proxyAddresses = {"proxy.corp:443"};
   ask("192.0.2.1:443/a:1");
   const auto kubelets = connect("192.0.2.1:443");
@@ -226,7 +226,7 @@ TEST_F(UnstickerTest, AProxyIsLeftAloneAndToldOnceForEachConnection) {
   EXPECT_EQ(prober.unsticker().counts()[static_cast<std::size_t>(UnstickResult::ended)], 0U);
 }
 
-TEST_F(UnstickerTest, SwitchedOffNothingIsEnded) {
+TEST_F(UnstickerTest, WithoutTheOptionNothingIsEnded) {
   prober.unsticker().enable(false);
   ask("192.0.2.1:443/a:1");
   const auto kubelets = connect("192.0.2.1:443");
@@ -236,7 +236,7 @@ TEST_F(UnstickerTest, SwitchedOffNothingIsEnded) {
   EXPECT_EQ(prober.lingering(), 1U) << "as without the unsticker";
 }
 
-TEST_F(UnstickerTest, WithoutThePrivilegeTheStateSaysSo) {
+TEST_F(UnstickerTest, AMissingPrivilegeShowsInTheState) {
   traffic.ends = nullptr;
   traffic.cannotEnd = Reason::not_permitted;
   ask("192.0.2.1:443/a:1");
@@ -283,7 +283,7 @@ TEST_F(UnstickerTest, OneConnectionThatTheKernelCannotEndIsNotTheKernel) {
   EXPECT_FALSE(isOpen(next));
 }
 
-TEST_F(UnstickerTest, OneThatIsStillThereIsTriedAgainAndToldOnce) {
+TEST_F(UnstickerTest, AConnectionThatStaysIsRetriedAndReportedOnce) {
   ask("192.0.2.1:443/a:1");
   ASSERT_TRUE(runUntil(loop, [&] { return verdicts.size() == 1; }));
   clock.advance(loop, 1s);

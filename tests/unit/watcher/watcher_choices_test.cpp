@@ -138,7 +138,7 @@ TEST_F(ProviderTest, A401WithoutThePasswordSpeaksForTheNamespaceAlone) {
   EXPECT_EQ(runtime.lastCredentials->password, "given") << "it probed for itself, with the password";
 }
 
-TEST_F(ProviderTest, WhatIsWrongWithOneIsReportedAndShown) {
+TEST_F(ProviderTest, AFailureOfAProviderIsReportedAndShown) {
   fails = true;
   watcher.reconfigure(changed);
   runtime.addSandbox("s1", "shop", "checkout");
@@ -150,7 +150,7 @@ TEST_F(ProviderTest, WhatIsWrongWithOneIsReportedAndShown) {
   EXPECT_EQ(watcher.waitingContainers().at(0).trouble, "credential provider \"p\": p exited with 1");
 }
 
-TEST_F(ChoosingTest, WhatTheEntryGivesAwayIsForAll) {
+TEST_F(ChoosingTest, AListedRepositoryGetsTheEntrysPassword) {
   changed->registries[0].repositories = {"public"};
   watcher.reconfigure(changed);
   addChoosing("s1", "evil", choice("r.x/public/a:1"));

@@ -534,7 +534,7 @@ TEST_F(WatcherTest, OurOwnPullOfWhatIsAlwaysPulledIsNotFollowedByAnother) {
   EXPECT_EQ(runtime.pulls["r.x/checkout:1"], 1);
 }
 
-TEST_F(WatcherTest, TheTagLatestMeansAlwaysUnlessThePolicyIsSaid) {
+TEST_F(WatcherTest, TheTagLatestMeansAlwaysUnlessThePolicyIsSet) {
   for (const std::string image : {"r.x/checkout:latest", "r.x/checkout"}) {
     auto changed = std::make_shared<config::Config>(*config);
     changed->workloads[0].image = image;
