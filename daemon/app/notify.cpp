@@ -19,7 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 
 // systemd reads its socket within milliseconds, unless the machine is busy.
-constexpr Backoff::Limits kUntoldPauses{50ms, 5s};
+constexpr Backoff::Limits kNotifyPauses{50ms, 5s};
 
 // Both: called before there are threads.
 std::string take(const char* name) {
@@ -63,7 +63,7 @@ bool ServiceManager::tell(std::string_view what) const {
 }
 
 boost::asio::awaitable<void> ServiceManager::insist(std::string what) const {
-  Backoff pause(kUntoldPauses);
+  Backoff pause(kNotifyPauses);
   while (!tell(what)) co_await pause.wait();
 }
 

@@ -198,7 +198,7 @@ void PodSources::sayOnce(const std::string& trouble) {
 
 std::optional<kube::RolloutView> PodSources::rollout(const std::string& podUid) const {
   const auto found = rollouts_.find(podUid);
-  return found == rollouts_.end() ? std::nullopt : found->second.told;
+  return found == rollouts_.end() ? std::nullopt : found->second.answer;
 }
 
 std::optional<standin::RolloutFacts> PodSources::rolloutFacts(const std::string& podUid) const {
@@ -228,7 +228,7 @@ void PodSources::askAgain(const std::string& podUid, std::chrono::nanoseconds ma
   auto& rollout = rollouts_[podUid];
   rollout.asked = false;
   // An answer from before the pod existed shows nothing about its revision.
-  askOwner(pod, rollout.told ? maxAge : std::chrono::nanoseconds(0));
+  askOwner(pod, rollout.answer ? maxAge : std::chrono::nanoseconds(0));
 }
 
 /// Once, when the pod waits and is known.
@@ -238,8 +238,8 @@ void PodSources::askOwner(const kube::PodPtr& pod, std::chrono::nanoseconds maxA
   sources_->rollout(pod, maxAge, [this, uid = pod->uid](const kube::RolloutView& view) {
     const auto asked = rollouts_.find(uid);
     if (asked == rollouts_.end()) return;
-    asked->second.told = view;
-    asked->second.toldAt = clock_->now();
+    asked->second.answer = view;
+    asked->second.answeredAt = clock_->now();
   });
 }
 
@@ -256,10 +256,10 @@ std::optional<standin::EndpointFacts> PodSources::endpoints(const std::string& p
     if (other->ready) ++facts.readyOnNode;
   }
   const auto asked = rollouts_.find(podUid);
-  if (asked == rollouts_.end() || !asked->second.told) return facts;
-  facts.wanted = asked->second.told->wanted;
-  facts.ownerReady = asked->second.told->ready;
-  facts.asOf = asked->second.toldAt;
+  if (asked == rollouts_.end() || !asked->second.answer) return facts;
+  facts.wanted = asked->second.answer->wanted;
+  facts.ownerReady = asked->second.answer->ready;
+  facts.asOf = asked->second.answeredAt;
   return facts;
 }
 
@@ -287,14 +287,14 @@ void PodSources::podsChanged(const std::string& podUid) {
       if (described_) described_(podUid);
       return;
     }
-    told_.erase(podUid);
+    announced_.erase(podUid);
     parsed_.erase(podUid);
     rollouts_.erase(podUid);
     named_.erase(podUid);
     return;
   }
   const auto isGone = [&](const auto& one) { return pods_.find(one.first) == nullptr; };
-  std::erase_if(told_, isGone);
+  std::erase_if(announced_, isGone);
   std::erase_if(parsed_, isGone);
   std::erase_if(named_, isGone);
   std::erase_if(rollouts_, [&](const auto& one) { return one.second.asked && isGone(one); });
@@ -306,8 +306,8 @@ void PodSources::podsChanged(const std::string& podUid) {
 }
 
 void PodSources::tellIfOther(const kube::PodObject& pod) {
-  const auto [told, isNew] = told_.try_emplace(pod.uid, pod.lastingHash);
-  const bool isSame = !isNew && std::exchange(told->second, pod.lastingHash) == pod.lastingHash;
+  const auto [announced, isNew] = announced_.try_emplace(pod.uid, pod.lastingHash);
+  const bool isSame = !isNew && std::exchange(announced->second, pod.lastingHash) == pod.lastingHash;
   // A caller that asked while there was no room for the specification got none.
   const auto asked = parsed_.find(pod.uid);
   const bool isBack =

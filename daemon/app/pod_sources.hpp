@@ -81,8 +81,8 @@ class PodSources final : public watcher::PodSpecs {
   /// What a pod's owner was asked, and what it answered.
   struct Rollout {
     bool asked = false;
-    std::optional<kube::RolloutView> told;
-    std::optional<Stamp> toldAt;
+    std::optional<kube::RolloutView> answer;
+    std::optional<Stamp> answeredAt;
   };
 
   struct Parsed {
@@ -117,7 +117,7 @@ class PodSources final : public watcher::PodSpecs {
   telemetry::Log& log_;
   kube::Pods pods_;
   mutable std::map<std::string, Parsed> parsed_;  // by uid; made on demand
-  std::map<std::string, std::size_t> told_;       // by uid: the hash of all but the status
+  std::map<std::string, std::size_t> announced_;  // by uid: the hash of all but the status
   std::map<std::string, Rollout> rollouts_;       // by uid, of pods that waited; described, or with a sandbox
   std::map<std::string, Named> named_;            // by uid
   std::function<bool(const kube::PodObject&)> wanted_ = [](const auto&) { return false; };

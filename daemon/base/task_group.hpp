@@ -49,12 +49,12 @@ class TaskGroup {
   void cancel(Id id) {
     const auto found = state_->running.find(id);
     if (found == state_->running.end()) return;
-    tell(found->second);
+    cancelTask(found->second);
   }
 
   void cancelAll() {
     const auto running = state_->running;
-    for (const auto& [id, signal] : running) tell(signal);
+    for (const auto& [id, signal] : running) cancelTask(signal);
   }
 
   [[nodiscard]] bool empty() const { return state_->running.empty(); }
@@ -69,7 +69,7 @@ class TaskGroup {
   using Signal = std::shared_ptr<boost::asio::cancellation_signal>;
 
   /// Posted to the loop with the signal kept alive: the task may end, and be erased, before or during this.
-  void tell(const Signal& signal) {
+  void cancelTask(const Signal& signal) {
     boost::asio::dispatch(state_->executor,
                           [signal] { signal->emit(boost::asio::cancellation_type::terminal); });
   }

@@ -235,11 +235,11 @@ Site::Site(Options given, asio::any_io_executor loop)
 }
 
 void Site::refreshFiles() {
-  const auto tell = [&](const Result<>& done) {
+  const auto noteFailure = [&](const Result<>& done) {
     if (!done && options.trouble) options.trouble(done.error().message());
   };
-  tell(token.refresh());
-  if (tls) tell(tls->refresh());
+  noteFailure(token.refresh());
+  if (tls) noteFailure(tls->refresh());
 }
 
 Response refusal(unsigned status, std::string body) {

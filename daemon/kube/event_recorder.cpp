@@ -29,7 +29,7 @@ constexpr unsigned kForbidden = 403;
 constexpr unsigned kNotFound = 404;
 constexpr unsigned kConflict = 409;
 
-std::string said(const OutgoingEvent& event, const Answer& answer) {
+std::string answerText(const OutgoingEvent& event, const Answer& answer) {
   return std::string(event.written ? "patch" : "create") + " events in namespace " +
          event.batch.note.namespaceName + ": the API server answered " + std::to_string(answer.status) +
          ": " + messageOf(answer.body);
@@ -63,13 +63,13 @@ EventRecorder::EventRecorder(const asio::any_io_executor& executor, AccessSource
 void EventRecorder::add(EventNote note) {
   note.message = eventMessage(note.message);
   queue_.add(std::move(note), clock_.now());
-  told();
+  reportState();
   wake_.notify();
 }
 
 void EventRecorder::lost(std::uint64_t notes) {
   queue_.count(EventResult::dropped_full, notes);
-  told();
+  reportState();
 }
 
 asio::awaitable<void> EventRecorder::run() {
@@ -82,7 +82,7 @@ asio::awaitable<void> EventRecorder::run() {
       if (pause) co_await pauseFor(*pause);
       continue;
     }
-    if (queue_.results() != state_.results) told();  // something was dropped
+    if (queue_.results() != state_.results) reportState();  // something was dropped
     const auto next = queue_.lookAgain(now);
     const bool open = connection_.has_value();
     const auto until = open ? std::min(next, later(now, kMaxIdle)) : next;
@@ -133,7 +133,7 @@ EventRecorder::Pause EventRecorder::answered(OutgoingEvent event, const Answer& 
     backoff_.reset();
     become(Health::up, Outcome::ok);
   } else if (concernsTheServer(outcome)) {
-    auto error = said(event, answer);
+    auto error = answerText(event, answer);
     return failed(std::move(event), std::move(error), outcome, answer.retryAfter);
   } else if (answer.status == kForbidden && !isTerminating(answer)) {
     forbidden(std::move(event), answer);
@@ -147,11 +147,11 @@ EventRecorder::Pause EventRecorder::answered(OutgoingEvent event, const Answer& 
 
 void EventRecorder::forbidden(OutgoingEvent event, const Answer& answer) {
   const std::string name = event.batch.note.namespaceName;
-  state_.error = said(event, answer);
+  state_.error = answerText(event, answer);
   if (event.written) {
     queue_.count(EventResult::dropped_repeat, event.batch.count);
     queue_.blockCounting(name, clock_.now());
-    return told();
+    return reportState();
   }
   state_.error += "; a Role or ClusterRole that allows to create events is missing";
   queue_.count(EventResult::failed);
@@ -168,14 +168,14 @@ void EventRecorder::tryAgain(OutgoingEvent event, const Answer& answer) {
   event.name.clear();
   queue_.count(EventResult::failed);
   queue_.putBack(std::move(event));
-  told();
+  reportState();
 }
 
 /// Trying again would not help.
 void EventRecorder::drop(const OutgoingEvent& event, const Answer& answer) {
-  state_.error = said(event, answer);
+  state_.error = answerText(event, answer);
   queue_.count(EventResult::dropped_refused, event.batch.count);
-  told();
+  reportState();
 }
 
 EventRecorder::Pause EventRecorder::failed(OutgoingEvent event, std::string error, Outcome outcome,
@@ -194,10 +194,10 @@ void EventRecorder::become(Health health, Outcome outcome) {
   if (state_.health != health) state_.since = clock_.wall();
   state_.health = health;
   state_.outcome = outcome;
-  told();
+  reportState();
 }
 
-void EventRecorder::told() {
+void EventRecorder::reportState() {
   state_.waiting = queue_.waiting();
   state_.results = queue_.results();
   if (tell_) tell_(state_);

@@ -62,7 +62,7 @@ class EventRecorder {
   Pause failed(OutgoingEvent event, std::string error, Outcome outcome,
                std::optional<std::chrono::seconds> retryAfter);
   void become(Health health, Outcome outcome);
-  void told();
+  void reportState();
   std::string newName(const std::string& pod);
 
   const Clock& clock_;

@@ -40,12 +40,12 @@ void FieldProblems::add(const std::string& path, const std::string& what) {
   if (++count_ > kMaxTold) return;
   // The path contains keys that others wrote.
   const auto safe = quoted(path, kMaxPath);
-  told_.push_back(safe.substr(1, safe.size() - 2) + " " + what);
+  texts_.push_back(safe.substr(1, safe.size() - 2) + " " + what);
 }
 
 std::string FieldProblems::text() const {
-  auto text = join(told_, "; ");
-  if (count_ > told_.size()) text += "; " + std::to_string(count_ - told_.size()) + " more";
+  auto text = join(texts_, "; ");
+  if (count_ > texts_.size()) text += "; " + std::to_string(count_ - texts_.size()) + " more";
   return text;
 }
 

@@ -26,7 +26,7 @@ class FieldProblems {
   [[nodiscard]] std::string text() const;
 
  private:
-  std::vector<std::string> told_;
+  std::vector<std::string> texts_;
   std::size_t count_ = 0;
 };
 

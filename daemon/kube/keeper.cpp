@@ -58,8 +58,8 @@ void Keeper::save() {
   const auto done = store_.save(view_.all(), clock_.wall());
   failed_ = !done;
   const auto trouble = done ? std::string() : done.error().message();
-  if (!trouble.empty() && trouble != told_) trouble_(trouble);
-  told_ = trouble;
+  if (!trouble.empty() && trouble != lastReported_) trouble_(trouble);
+  lastReported_ = trouble;
 }
 
 void Keeper::look() {

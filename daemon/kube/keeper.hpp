@@ -47,7 +47,7 @@ class Keeper final : public PodSink {
   Event changed_;
   std::uint64_t saved_ = 0;  // lastingChanges() of the view at the latest attempt to save it
   bool failed_ = false;      // that attempt failed
-  std::string told_;
+  std::string lastReported_;
 };
 
 }  // namespace fallbackd::kube

@@ -42,7 +42,7 @@ void Pods::stateChanged(SourceState state) {
       state.health != Health::waiting &&
       (known.health != state.health || (state.health == Health::failing && known.error != state.error));
   known = std::move(state);
-  if (news && stateTold_) stateTold_(known);
+  if (news && stateListener_) stateListener_(known);
 }
 
 }  // namespace fallbackd::kube

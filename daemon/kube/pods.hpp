@@ -31,7 +31,7 @@ class Pods final : public PodSink {
   /// Called after each change with the uid of the pod, or with an empty text if many may have changed.
   void onChange(std::function<void(const std::string& uid)> tell) { changed_ = std::move(tell); }
   /// Called when a source's health changes, or its error.
-  void onState(std::function<void(const SourceState&)> tell) { stateTold_ = std::move(tell); }
+  void onState(std::function<void(const SourceState&)> tell) { stateListener_ = std::move(tell); }
   /// Sets how refresh() reaches the sources that are queried on demand.
   void refreshWith(std::function<void(const std::string& uid)> ask) { ask_ = std::move(ask); }
 
@@ -55,7 +55,7 @@ class Pods final : public PodSink {
   std::map<SourceKind, SourceState> states_;
   std::optional<Wall::time_point> remembered_;
   std::function<void(const std::string&)> changed_;
-  std::function<void(const SourceState&)> stateTold_;
+  std::function<void(const SourceState&)> stateListener_;
   std::function<void(const std::string&)> ask_;
 };
 

@@ -54,7 +54,7 @@ std::optional<pid_t> holderOf(const sys::DirFd& folder) {
   return std::nullopt;
 }
 
-std::string saidBy(const sys::DirFd& folder) {
+std::string holderText(const sys::DirFd& folder) {
   std::string text(kMaxHolder, '\0');
   const ssize_t size = ::fgetxattr(folder.get(), kHolder, text.data(), text.size());
   text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
@@ -64,9 +64,9 @@ std::string saidBy(const sys::DirFd& folder) {
 /// "process 4711, configuration /etc/fallbackd/fallbackd.yaml, run folder /run/fallbackd"
 std::string describe(const sys::DirFd& folder) {
   const auto pid = holderOf(folder);
-  const auto said = saidBy(folder);
+  const auto text = holderText(folder);
   const std::string process = pid ? "process " + std::to_string(*pid) : "process not visible from here";
-  return said.empty() ? process : process + ", " + said;
+  return text.empty() ? process : process + ", " + text;
 }
 
 }  // namespace

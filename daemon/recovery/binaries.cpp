@@ -31,7 +31,7 @@ const BinaryState* stateIn(const BinaryRef& ref, const std::vector<BinaryState>&
 }
 
 /// Whether another binary took its place in the memory budget.
-bool madeWay(const cache::Cache::Entry& entry, const std::vector<BinaryState>& before) {
+bool wasEvicted(const cache::Cache::Entry& entry, const std::vector<BinaryState>& before) {
   const auto* known = stateIn(entry.ref, before);
   return !entry.examined && !entry.resident && known != nullptr && known->resident;
 }
@@ -135,7 +135,7 @@ asio::awaitable<void> CachedBinaries::refresh(config::ConfigPtr config, std::vec
   for (const auto& entry : entries) states_->push_back(stateOf(entry, before));
   for (const auto& entry : entries) {
     if (entry.examined) report(entry);
-    if (madeWay(entry, before)) warnOfBudget(**entry.result);
+    if (wasEvicted(entry, before)) warnOfBudget(**entry.result);
   }
   std::erase_if(refused_, [&](const auto& one) {
     return std::none_of(entries.begin(), entries.end(),

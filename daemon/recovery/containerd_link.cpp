@@ -24,12 +24,12 @@ ContainerdLink::News ContainerdLink::report(bool up, const std::string& why, Sta
   connected_ = up;
   why_ = up ? std::string() : plainReason(why, socket_);
   if (up) {
-    said_.reset();
+    loggedAt_.reset();
     return News::connected;
   }
-  if (!was && said_ && now - *said_ < kBetweenLines) return News::none;
-  const bool again = !was && said_.has_value();
-  said_ = now;
+  if (!was && loggedAt_ && now - *loggedAt_ < kBetweenLines) return News::none;
+  const bool again = !was && loggedAt_.has_value();
+  loggedAt_ = now;
   if (again) return News::still;
   return was ? News::lost : News::unreachable;
 }

@@ -33,7 +33,7 @@ class ContainerdLink {
   std::string socket_;
   std::string why_;
   bool connected_ = false;
-  std::optional<Stamp> said_;  // when the log last said that it does not answer
+  std::optional<Stamp> loggedAt_;  // when the log last said that it does not answer
 };
 
 }  // namespace fallbackd::recovery

@@ -61,7 +61,7 @@ struct Answer {
 };
 
 /// Errors of a connection that say nothing about the fallback: it may serve all the same.
-bool saysNothing(const boost::system::error_code& error) {
+bool isInconclusive(const boost::system::error_code& error) {
   switch (error.value()) {
     case EMFILE:
     case ENFILE:
@@ -81,7 +81,8 @@ bool saysNothing(const boost::system::error_code& error) {
 }
 
 Answer failedTo(const char* what, const boost::system::error_code& error) {
-  return {saysNothing(error) ? Answer::Kind::not_asked : Answer::Kind::bad, what + (": " + error.message())};
+  return {isInconclusive(error) ? Answer::Kind::not_asked : Answer::Kind::bad,
+          what + (": " + error.message())};
 }
 
 /// What to probe.

@@ -16,8 +16,8 @@ constexpr std::size_t kKeptEnded = 200;
 constexpr std::size_t kKeptSaid = 256;
 /// If a pod's annotation chose the image, a result that came from its own namespace's password says nothing
 /// about other namespaces' pods.
-bool saysOf(const std::string& podNamespace, const config::Workload& workload,
-            const watcher::Verdict& verdict) {
+bool appliesTo(const std::string& podNamespace, const config::Workload& workload,
+               const watcher::Verdict& verdict) {
   if (workload.imageFrom != Provenance::annotation || workload.match.namespaceName == podNamespace)
     return true;
   const bool refused = verdict.kind == watcher::Verdict::Kind::failed && verdict.cause == Cause::unauthorized;
@@ -269,7 +269,7 @@ void Recoveries::probed(const config::Workload& workload, const watcher::Verdict
   // The image may have been here before: no event reports its arrival.
   for (const auto& [key, recovery] : active_) {
     if (!sameImage(recovery->workload().image, workload.image)) continue;
-    if (!saysOf(recovery->incident().target.podNamespace, workload, verdict)) continue;
+    if (!appliesTo(recovery->incident().target.podNamespace, workload, verdict)) continue;
     if (verdict.kind == Kind::pulled) recovery->imageCame();
     if (verdict.kind == Kind::failed && recovery->incident().workload == workload.name) {
       recovery->pullFailed();

@@ -99,7 +99,7 @@ class Unstick : public testing::Test {
     for (const auto& pod : neighbours_) puller_->queue(pod, container);
   }
   /// How long it took until the containers ran, from the beginning of the hanging pull.
-  std::optional<std::chrono::milliseconds> tookUntilRunning(const std::vector<std::string>& pods,
+  std::optional<std::chrono::milliseconds> timeUntilRunning(const std::vector<std::string>& pods,
                                                             std::chrono::seconds ceiling) {
     const bool all = waitUntil(ceiling, [&] {
       return std::all_of(pods.begin(), pods.end(),
@@ -108,14 +108,14 @@ class Unstick : public testing::Test {
     if (!all) return std::nullopt;
     return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::system().now() - begun_);
   }
-  std::optional<std::chrono::milliseconds> neighboursTook(std::chrono::seconds ceiling) {
+  std::optional<std::chrono::milliseconds> timeUntilNeighboursRun(std::chrono::seconds ceiling) {
     std::vector<std::string> names;
     for (const auto& pod : neighbours_) names.push_back(pod.spec.name);
-    return tookUntilRunning(names, ceiling);
+    return timeUntilRunning(names, ceiling);
   }
   void expectNeighboursRun(const std::string& property, Hung hung, int entries) {
     queueNeighbours();
-    const auto took = neighboursTook(kPatience);
+    const auto took = timeUntilNeighboursRun(kPatience);
     ASSERT_TRUE(took) << "neighbours wait behind the hung pull\n" << shop_->daemon->logText();
     RecordProperty(property, std::to_string(took->count()));
     std::printf("%s: %zu neighbours run after %lld ms\n", property.c_str(), neighbours_.size(),
@@ -220,7 +220,7 @@ TEST_F(Unstick, BehindADeadMirrorTheRegistryIsAsked) {
   E2E_CHECK(setHosts(*shop_->node, "registry.test",
                      {"http://" + std::string(kBlackHole), "http://" + well_->address()}));
   ASSERT_NO_FATAL_FAILURE(hang("registry.test/shop/wishlist:1"));
-  const auto took = tookUntilRunning({"cart-0"}, kPatience);
+  const auto took = timeUntilRunning({"cart-0"}, kPatience);
   ASSERT_TRUE(took) << shop_->daemon->logText();
   RecordProperty("dead_mirror", std::to_string(took->count()));
   std::printf("dead_mirror: the container runs after %lld ms\n", static_cast<long long>(took->count()));
@@ -234,7 +234,7 @@ TEST_F(Unstick, WithoutItNeighboursHang) {
   ASSERT_TRUE(verdictIsThere());
   // The report shows that it is more than half a minute.
   const auto patience = given("SETTLE_JSON").empty() ? 8s : 31s;
-  EXPECT_FALSE(neighboursTook(patience)) << "nothing hung: the other tests show nothing";
+  EXPECT_FALSE(timeUntilNeighboursRun(patience)) << "nothing hung: the other tests show nothing";
   writePart("unstick-switched_off", {{"part", "unstick"},
                                      {"case", "switched_off"},
                                      {"hung", "silent"},
@@ -244,7 +244,7 @@ TEST_F(Unstick, WithoutItNeighboursHang) {
   EXPECT_EQ(metric("ended"), 0);
   EXPECT_EQ(status().at("unstick").at("state").as_string(), "off");
   dead_.reset();  // its connections end, and with them the hanging pull
-  EXPECT_TRUE(neighboursTook(kCeiling));
+  EXPECT_TRUE(timeUntilNeighboursRun(kCeiling));
 }
 
 /// Pulls that crawl at 20 KB/s, from a different registry and from the same one. The connections that fetched
@@ -290,7 +290,7 @@ TEST_F(Unstick, AProxyIsReportedAndNotTouched) {
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return metric("proxy") >= 1; })) << shop_->daemon->logText();
   EXPECT_THAT(shop_->daemon->logText(), HasSubstr("result=proxy"));
   queueNeighbours();
-  EXPECT_FALSE(neighboursTook(5s));
+  EXPECT_FALSE(timeUntilNeighboursRun(5s));
   EXPECT_EQ(metric("ended"), 0);
   proxy.reset();
 }

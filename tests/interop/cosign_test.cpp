@@ -129,7 +129,7 @@ class Cosign : public testing::TestWithParam<std::string> {
     return cosign(args);
   }
 
-  void expectAdmittedAsItIsAndInNoOtherWay(const std::string& name, const std::string& key) const {
+  void expectOnlyTheOriginalIsAdmitted(const std::string& name, const std::string& key) const {
     E2E_TRY(const auto admitted, admit(name, key));
     EXPECT_EQ(admitted.code, 0) << admitted.text;
     keygen("stranger");
@@ -178,7 +178,7 @@ TEST_P(Cosign, ItsBundleIsAdmitted) {
   ASSERT_EQ(made.code, 0) << made.text;
   EXPECT_NE(contentOf(path("theirs.json")).find("application/vnd.dev.sigstore.bundle.v0.3+json"),
             std::string::npos);
-  expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
+  expectOnlyTheOriginalIsAdmitted("theirs", "cosign");
 }
 
 /// Like a key in a KMS, with one of cosign's own encrypted files in its place: only cosign can use it.
@@ -189,7 +189,7 @@ TEST_P(Cosign, AKeyThatOnlyCosignCanOpenSigns) {
   std::ofstream(path("cosign.pub")) << published;
   E2E_TRY(const auto made, attest(Form::bundle, "cosign", "theirs"));
   ASSERT_EQ(made.code, 0) << made.text;
-  expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
+  expectOnlyTheOriginalIsAdmitted("theirs", "cosign");
   E2E_TRY(const auto ours, ctl({"sign", "--key", path("cosign.key"), "--name", "checkout", "--version",
                                 "1.8.3", "--expires", "30d", "--skip-form-check", path("program")}));
   EXPECT_EQ(ours.code, 1);
@@ -205,7 +205,7 @@ TEST_P(Cosign, ItsBareEnvelopeIsAdmitted) {
   if (has(made, "unknown flag")) GTEST_SKIP() << "this cosign no longer writes bare envelopes";
   ASSERT_EQ(made.code, 0) << made.text;
   EXPECT_EQ(contentOf(path("theirs.json")).find("mediaType"), std::string::npos);
-  expectAdmittedAsItIsAndInNoOtherWay("theirs", "cosign");
+  expectOnlyTheOriginalIsAdmitted("theirs", "cosign");
 }
 
 // No cosign in Debian writes 0.1 or 0.2. By the Sigstore specification (protos/sigstore_bundle.proto) they
@@ -261,7 +261,7 @@ TEST_P(Cosign, ImportsAKeyOfKeygen) {
   ASSERT_EQ(imported.code, 0) << imported.text;
   E2E_TRY(const auto made, attest(Form::bundle, "imported", "theirs"));
   ASSERT_EQ(made.code, 0) << made.text;
-  expectAdmittedAsItIsAndInNoOtherWay("theirs", "ours");
+  expectOnlyTheOriginalIsAdmitted("theirs", "ours");
 }
 
 TEST_P(Cosign, VerifiesWhatWeSign) {
@@ -282,7 +282,7 @@ TEST_P(Cosign, ItsEd25519IsAdmitted) {
     GTEST_SKIP() << "this cosign refuses its own Ed25519 signature: " << made.text;
   }
   ASSERT_EQ(made.code, 0) << made.text;
-  expectAdmittedAsItIsAndInNoOtherWay("theirs", "ours");
+  expectOnlyTheOriginalIsAdmitted("theirs", "ours");
 }
 
 INSTANTIATE_TEST_SUITE_P(Suites, Cosign, testing::Values("trixie", "sid"),

@@ -70,7 +70,7 @@ class ReachForeignContainer : public testing::Test {
     ASSERT_TRUE(status.ok()) << status.error_message();
   }
 
-  void theFallbackServesOn() {
+  void expectTheFallbackStillServes() {
     const bool ended =
         waitUntil(kPatience, [&] { return recoveryState(*shop_->daemon, "web-0") != "ready"; });
     EXPECT_FALSE(ended) << "the fallback was ended: " << recoveryState(*shop_->daemon, "web-0");
@@ -78,7 +78,7 @@ class ReachForeignContainer : public testing::Test {
     EXPECT_TRUE(httpGet(pod_.ip, Shop::kPort, "/")) << "the pod does not serve";
   }
   /// Whatever was created before, the real container takes over.
-  void theRealOneTakesOver() {
+  void expectTheRealContainerTakesOver() {
     E2E_CHECK(shop_->registry.start());
     E2E_TRY(const auto pushed,
             shop_->registry.pushImage("shop/checkout:1.8.3", testProgram("shop-httpd-1.8.3")));
@@ -101,14 +101,14 @@ TEST_F(ReachForeignContainer, OneThatKubeletDidNotCreateEndsNothing) {
       "attack",
       "Somebody creates a container with the name and labels of the pod's; kubelet does not know it");
   make([](v1::ContainerConfig& config) { config.clear_annotations(); });
-  theFallbackServesOn();
-  theRealOneTakesOver();
+  expectTheFallbackStillServes();
+  expectTheRealContainerTakesOver();
 }
 
 TEST_F(ReachForeignContainer, OneWithAnotherImageEndsNothing) {
   RecordProperty("attack", "A tool creates a container with all of kubelet's marks and its own image");
   make([](v1::ContainerConfig&) {});
-  theFallbackServesOn();
+  expectTheFallbackStillServes();
 }
 
 TEST_F(ReachForeignContainer, OneWithoutLabelsEndsNothingInAResyncEither) {
@@ -122,7 +122,7 @@ TEST_F(ReachForeignContainer, OneWithoutLabelsEndsNothingInAResyncEither) {
   shop_->daemon->kill();
   E2E_CHECK(shop_->daemon->restart());
   ASSERT_TRUE(waitUntil(kCeiling, [&] { return !recoveryState(*shop_->daemon, "web-0").empty(); }));
-  theFallbackServesOn();
+  expectTheFallbackStillServes();
 }
 
 }  // namespace

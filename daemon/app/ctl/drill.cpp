@@ -80,10 +80,10 @@ const json::object* drillOf(const json::value& status) {
   return drill == nullptr ? nullptr : drill->if_object();
 }
 
-bool isTold(const json::object& told, const std::optional<Drill>& wanted) {
-  if (!wanted) return !told.contains("pod");
-  return rawText(told, "pod") == wanted->pod && rawText(told, "namespace") == wanted->podNamespace &&
-         rawText(told, "until") == rfc3339(wanted->until);
+bool isReported(const json::object& reported, const std::optional<Drill>& wanted) {
+  if (!wanted) return !reported.contains("pod");
+  return rawText(reported, "pod") == wanted->pod && rawText(reported, "namespace") == wanted->podNamespace &&
+         rawText(reported, "until") == rfc3339(wanted->until);
 }
 
 /// Waits until the daemon follows the order, or reports why it does not.
@@ -92,10 +92,10 @@ int awaitDaemon(const DrillOptions& options, const std::optional<Drill>& wanted)
   const auto follows = [&](const std::string& status) {
     boost::json::error_code error;
     const auto value = json::parse(status, error);
-    const auto* const told = error ? nullptr : drillOf(value);
-    if (told == nullptr) return true;
-    problem = rawText(*told, "problem");
-    return !problem.empty() || !isTold(*told, wanted);
+    const auto* const reported = error ? nullptr : drillOf(value);
+    if (reported == nullptr) return true;
+    problem = rawText(*reported, "problem");
+    return !problem.empty() || !isReported(*reported, wanted);
   };
   const auto done = listen(*options.socket, follows, kDrillPatience);
   const auto file = *options.state + "/" + std::string(config::kDrillFile);
@@ -145,9 +145,9 @@ int startDrill(DrillOptions options) {
     complain("workload " + options.workload + " is for every namespace: --pod NAMESPACE/NAME names one");
     return kUsage;
   }
-  const auto* const told = drillOf(*status);
-  if (told != nullptr && told->contains("pod")) {
-    complain("a drill holds already: " + drillLine(*told, rawText(status->as_object(), "now")));
+  const auto* const reported = drillOf(*status);
+  if (reported != nullptr && reported->contains("pod")) {
+    complain("a drill holds already: " + drillLine(*reported, rawText(status->as_object(), "now")));
     return kFailed;
   }
   if (const auto paused = pausedBy(*status, pod->first); !paused.empty()) {
@@ -191,8 +191,9 @@ int showDrill(DrillOptions options) {
   if (!complete(options)) return kUsage;
   const auto status = askJson(*options.socket, "/status");
   if (!status) return complain(status.error());
-  const auto* const told = drillOf(*status);
-  const auto line = told == nullptr ? std::string() : drillLine(*told, rawText(status->as_object(), "now"));
+  const auto* const reported = drillOf(*status);
+  const auto line =
+      reported == nullptr ? std::string() : drillLine(*reported, rawText(status->as_object(), "now"));
   std::printf("%s\n", line.empty() ? "no drill holds" : line.c_str());
   return kOk;
 }

@@ -29,7 +29,7 @@ Progress::Progress(std::string what, std::uint64_t total, Form form, Sink sink, 
       form_(form),
       sink_(std::move(sink)),
       clock_(clock),
-      said_(clock.now()) {}
+      shownAt_(clock.now()) {}
 
 Progress::~Progress() {
   if (shown_ && form_ == Form::terminal) sink_(kClearLine);
@@ -38,8 +38,8 @@ Progress::~Progress() {
 void Progress::add(std::uint64_t bytes) {
   done_ += bytes;
   const auto now = clock_.now();
-  if (now - said_ < (form_ == Form::terminal ? std::chrono::nanoseconds(kOnTerminal) : kInLog)) return;
-  said_ = now;
+  if (now - shownAt_ < (form_ == Form::terminal ? std::chrono::nanoseconds(kOnTerminal) : kInLog)) return;
+  shownAt_ = now;
   shown_ = true;
   const auto of = total_ == 0 ? std::string() : " of " + humanBytes(total_);
   const auto text = "fallbackctl: " + what_ + " " + humanBytes(done_) + of;

@@ -34,7 +34,7 @@ class Progress {
   Form form_;
   Sink sink_;
   const Clock& clock_;
-  Stamp said_;
+  Stamp shownAt_;
   bool shown_ = false;
 };
 

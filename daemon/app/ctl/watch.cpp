@@ -32,8 +32,8 @@ class Changes {
         const auto& one = item.as_object();
         const auto name = std::string(kind) + " " + line(one);
         now[name] = state(one);
-        const auto before = said_.find(name);
-        if (before == said_.end() || before->second != now[name]) say(kind, name, now[name], one);
+        const auto before = printed_.find(name);
+        if (before == printed_.end() || before->second != now[name]) printChange(kind, name, now[name], one);
       }
     };
     each(
@@ -46,7 +46,7 @@ class Changes {
         "recovery", "recoveries",
         [](const auto& one) { return text(one, "id") + " " + podOf(one) + " " + text(one, "container"); },
         [](const auto& one) { return stateOf(one); });
-    said_ = std::move(now);
+    printed_ = std::move(now);
   }
 
  private:
@@ -65,8 +65,8 @@ class Changes {
     if (error != nullptr && error->is_object()) line += tail(error->get_object(), "message");
     return line;
   }
-  void say(const char* kind, const std::string& name, const std::string& state,
-           const json::object& one) const {
+  void printChange(const char* kind, const std::string& name, const std::string& state,
+                   const json::object& one) const {
     const auto time = rfc3339(Clock::system().wall());
     if (format_ != "table") {
       const json::object line{{"time", time}, {"kind", kind}, {kind, one}};
@@ -80,7 +80,7 @@ class Changes {
   }
 
   std::string format_;
-  std::map<std::string, std::string> said_;
+  std::map<std::string, std::string> printed_;
 };
 
 int watch(const ClientOptions& options) {

@@ -83,7 +83,7 @@ struct NextDaemonTest : RecoveryTest {
     ASSERT_NO_FATAL_FAILURE(detectBy(annotated));
   }
   /// Makes the journal entry look as if a daemon of version 0.1 wrote it.
-  void forgetWhatChoseTheWorkload() {
+  void removeThePodFromTheJournal() {
     auto entry = journal->read()->entries.at(0);
     entry.pod.reset();
     ASSERT_TRUE(journal->write(entry));
@@ -107,7 +107,7 @@ TEST_F(NextDaemonTest, KeepsAnnotatedFallbacksWhileContainerdIsDown) {
 
 TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdRevealsTheWorkloadsOrigin) {
   detectAnnotated();
-  forgetWhatChoseTheWorkload();
+  removeThePodFromTheJournal();
   runtime.down = true;
   next(annotated);
   const int before = runtime.calls;
@@ -125,7 +125,7 @@ TEST_F(NextDaemonTest, AnOlderJournalIsKeptUntilContainerdRevealsTheWorkloadsOri
 
 TEST_F(NextDaemonTest, OnceContainerdAnswersTheConfigurationDecides) {
   detectAnnotated();
-  forgetWhatChoseTheWorkload();
+  removeThePodFromTheJournal();
   runtime.down = true;
   next(annotated);
   EXPECT_FALSE(launcher.adopted.at(0)->stoppedWithGrace);
