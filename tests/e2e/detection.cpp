@@ -262,7 +262,9 @@ void Detection::judgeAgain() {
       waitUntil(kDetectionCeiling, [&] { return probes() >= before + static_cast<double>(waiting); }));
   for (const auto& row : rows_) {
     if (expected(row).recovered) continue;
-    EXPECT_FALSE(seen(*shop_->daemon, row.pod->spec.name).recovered) << row.what.name;
+    EXPECT_FALSE(seen(*shop_->daemon, row.pod->spec.name).recovered)
+        << row.what.name << " by " << row.kind << "; the daemon logged:\n"
+        << linesOf(*shop_->daemon, row.label);
     EXPECT_FALSE(accepts(row.pod->ip, Shop::kPort)) << row.what.name;
   }
 }
