@@ -81,13 +81,24 @@ bool isControl(std::string_view character) {
   return character == "\u2028" || character == "\u2029";
 }
 
-/// Takes the first character off `text`, which is not empty, and returns it as a message shows it.
-std::string takeShown(std::string_view& text) {
+struct Character {
+  std::string_view bytes;
+  bool valid;  // false: a single byte that is not UTF-8
+};
+
+/// Takes the first character off `text`, which is not empty.
+Character takeCharacter(std::string_view& text) {
   const auto length = utf8Length(text);
-  const auto character = text.substr(0, std::max<std::size_t>(length, 1));
-  text.remove_prefix(character.size());
+  const auto bytes = text.substr(0, std::max<std::size_t>(length, 1));
+  text.remove_prefix(bytes.size());
+  return {bytes, length != 0};
+}
+
+/// The same; returns the character as a message shows it.
+std::string takeShown(std::string_view& text) {
+  const auto [character, valid] = takeCharacter(text);
   const bool low = static_cast<unsigned char>(character.front()) < 0x20;
-  if (length != 0 && !low && !isControl(character)) return std::string(character);
+  if (valid && !low && !isControl(character)) return std::string(character);
   std::string escapes;
   for (const char& c : character) escapes.append("\\x").append(toHex(std::as_bytes(std::span(&c, 1))));
   return escapes;
@@ -134,10 +145,8 @@ std::size_t utf8Length(std::string_view text) {
 std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view ending) {
   std::string out;
   while (!text.empty()) {
-    const auto length = utf8Length(text);
-    auto character = text.substr(0, std::max<std::size_t>(length, 1));
-    text.remove_prefix(character.size());
-    if (length == 0 || isControl(character)) character = "\ufffd";
+    auto [character, valid] = takeCharacter(text);
+    if (!valid || isControl(character)) character = "\ufffd";
     if (out.size() + character.size() > limit) return out.append(ending);
     out.append(character);
   }
@@ -145,16 +154,15 @@ std::string cleanUtf8(std::string_view text, std::size_t limit, std::string_view
 }
 
 std::string asUtf8(std::string text) {
-  const std::string_view all = text;
-  const auto lengthAt = [&](std::size_t at) { return at < all.size() ? utf8Length(all.substr(at)) : 0; };
-  std::size_t at = 0;
-  for (auto length = lengthAt(0); length != 0; length = lengthAt(at)) at += length;
-  if (at == all.size()) return text;
-  std::string out(all.substr(0, at));
-  while (at < all.size()) {
-    const auto length = lengthAt(at);
-    out.append(length == 0 ? "\ufffd" : all.substr(at, length));
-    at += std::max<std::size_t>(length, 1);
+  std::string_view rest = text;
+  bool valid = true;
+  while (valid && !rest.empty()) valid = takeCharacter(rest).valid;
+  if (valid) return text;
+  std::string out(text, 0, text.size() - rest.size() - 1);
+  out.append("\ufffd");
+  while (!rest.empty()) {
+    const auto next = takeCharacter(rest);
+    out.append(next.valid ? next.bytes : "\ufffd");
   }
   return out;
 }
