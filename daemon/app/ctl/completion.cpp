@@ -4,6 +4,7 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
+#include "base/strings.hpp"
 
 #include <cstdio>
 #include <memory>
@@ -198,7 +199,7 @@ int printPods(const ClientOptions& options) {
   for (const auto* key : {"waiting", "recoveries"}) {
     for (const auto& item : list(root->as_object(), key)) names.insert(podOf(item.as_object()));
   }
-  for (const auto& name : names) std::printf("%s\n", printable(name).c_str());
+  for (const auto& name : names) std::printf("%s\n", escaped(name).c_str());
   return kOk;
 }
 

@@ -128,7 +128,7 @@ Judged judgeOffline(const CoverageOptions& options) {
   const auto templates =
       coverage::templatesOf(manifests, options.space.empty() ? "default" : options.space, problems);
   const auto wrong = problems.take();
-  for (const auto& one : wrong) std::fprintf(stderr, "%s\n", printable(one.toString()).c_str());
+  for (const auto& one : wrong) std::fprintf(stderr, "%s\n", escaped(one.toString()).c_str());
   if (!wrong.empty()) return nothing(kUsage);
   if (templates.all.empty()) {
     complain(

@@ -228,12 +228,12 @@ int printPod(const DrillOptions& options) {
 
 std::string drillLine(const json::object& drill, std::string_view now) {
   const auto problem = rawText(drill, "problem");
-  if (!problem.empty()) return "a drill was ordered but does not hold: " + printable(problem);
+  if (!problem.empty()) return "a drill was ordered but does not hold: " + escaped(problem);
   if (!drill.contains("pod")) return {};
   const auto reason = rawText(drill, "reason");
   return "A DRILL of workload " + text(drill, "workload") + " holds for pod " + text(drill, "namespace") +
          "/" + text(drill, "pod") + " until " + when(drill, "until", now) +
-         (reason.empty() ? "" : ": " + printable(reason)) + "; fallbackctl drill stop ends it";
+         (reason.empty() ? "" : ": " + escaped(reason)) + "; fallbackctl drill stop ends it";
 }
 
 void addDrill(CLI::App& app, Run& run) {

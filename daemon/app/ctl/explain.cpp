@@ -6,6 +6,7 @@
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "base/query.hpp"
+#include "base/strings.hpp"
 
 #include <cstdio>
 #include <memory>
@@ -29,14 +30,14 @@ void print(const json::object& one) {
   std::string head = text(one, "namespace") == "-" ? text(one, "pod") : podOf(one);
   if (text(one, "container") != "-") head += ", container " + text(one, "container");
   if (text(one, "recovery") != "-") head += ", recovery " + text(one, "recovery");
-  std::printf("%s: %s\n", printable(head).c_str(), printable(text(one, "verdict")).c_str());
+  std::printf("%s: %s\n", escaped(head).c_str(), escaped(text(one, "verdict")).c_str());
   std::vector<std::vector<std::string>> rows;
   for (const auto& item : list(one, "steps")) {
     const auto& step = item.as_object();
     rows.push_back({"  " + text(step, "question"), text(step, "verdict"), text(step, "text")});
   }
   printTable(rows);
-  if (text(one, "next") != "-") std::printf("  next: %s\n", printable(text(one, "next")).c_str());
+  if (text(one, "next") != "-") std::printf("  next: %s\n", escaped(text(one, "next")).c_str());
 }
 
 int show(const ExplainOptions& options) {

@@ -4,6 +4,7 @@
 #include "app/ctl/input.hpp"
 #include "app/ctl/output.hpp"
 #include "app/ctl/starter.hpp"
+#include "base/strings.hpp"
 #include "config/load.hpp"
 
 #include <cstdio>
@@ -48,7 +49,7 @@ int init(const InitOptions& options) {
   const auto templates =
       coverage::templatesOf(manifests, options.space.empty() ? "default" : options.space, problems);
   const auto wrong = problems.take();
-  for (const auto& one : wrong) std::fprintf(stderr, "%s\n", printable(one.toString()).c_str());
+  for (const auto& one : wrong) std::fprintf(stderr, "%s\n", escaped(one.toString()).c_str());
   const auto starter = makeStarter(templates.all, starting);
   const auto others = templates.others.size();
   if (starter.workloads == 0) {

@@ -5,6 +5,7 @@
 #include "app/ctl/commands.hpp"
 #include "app/ctl/document.hpp"
 #include "app/ctl/output.hpp"
+#include "base/strings.hpp"
 #include "cache/admission.hpp"
 #include "cache/image_config.hpp"
 #include "cache/install.hpp"
@@ -128,7 +129,7 @@ void printVerdicts(const std::vector<Examined>& all) {
                   one.result->digest.c_str(), rfc3339(one.result->expires).c_str());
     } else {
       std::printf("%s: refused: %s\n", one.ref.toString().c_str(),
-                  printable(one.result.error().message()).c_str());
+                  escaped(one.result.error().message()).c_str());
     }
   }
 }

@@ -195,7 +195,7 @@ void printLines(char sign, const std::string& longer, const std::string& shorter
     const auto shown = secret == std::string_view::npos
                            ? std::string(line)
                            : std::string(line.substr(0, secret)) + "\"Bearer (the token)\"";
-    std::printf("  %c %s\n", sign, printable(shown).c_str());
+    std::printf("  %c %s\n", sign, escaped(shown).c_str());
   }
 }
 

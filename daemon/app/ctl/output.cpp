@@ -13,7 +13,7 @@ namespace fallbackd::ctl {
 void complain(const std::string& text) {
   // Some have several lines.
   std::vector<std::string> lines;
-  for (const auto line : split(text, '\n')) lines.push_back(printable(line));
+  for (const auto line : split(text, '\n')) lines.push_back(escaped(line));
   std::fprintf(stderr, "fallbackctl: %s\n", join(lines, "\n").c_str());
 }
 
@@ -36,14 +36,10 @@ int afterOutput(int code) {
   return code == kOk ? kFailed : code;
 }
 
-std::string printable(std::string_view text) {
-  return escaped(text);
-}
-
 void printTable(const std::vector<std::vector<std::string>>& given) {
   auto rows = given;
   for (auto& row : rows) {
-    for (auto& cell : row) cell = printable(cell);
+    for (auto& cell : row) cell = escaped(cell);
   }
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace fallbackd::ctl {
@@ -15,7 +14,7 @@ constexpr int kOk = 0;
 constexpr int kFailed = 1;  // refused, missing, did not work
 constexpr int kUsage = 2;   // command line or configuration
 
-/// "fallbackctl: TEXT" on stderr, printable.
+/// "fallbackctl: TEXT" on stderr, escaped line by line.
 void complain(const std::string& text);
 /// The same for an Error; returns kFailed.
 int complain(const Error& error);
@@ -26,11 +25,7 @@ int exitCodeOf(const Result<>& done);
 /// complains, and returns kFailed in place of kOk.
 int afterOutput(int code);
 
-/// Foreign text, such as error messages of registries: control characters, which could control the terminal,
-/// and bytes that are not UTF-8 become \xNN.
-std::string printable(std::string_view text);
-
-/// Columns as wide as their widest cell, two spaces apart, on stdout; cells are made printable. A row of one
+/// Columns as wide as their widest cell, two spaces apart, on stdout; cells are escaped. A row of one
 /// cell is a separate line.
 void printTable(const std::vector<std::vector<std::string>>& rows);
 

@@ -6,6 +6,7 @@
 #include "app/ctl/drill.hpp"
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
+#include "base/strings.hpp"
 #include "config/pause.hpp"
 
 #include <cstdio>
@@ -96,7 +97,7 @@ void printNamespaces(const json::object& root, std::string_view now) {
   const bool fails = state == "failing";
   std::printf("pauses by namespaces' annotations: %s since %s%s%s\n", state.c_str(),
               when(watch, "since", now).c_str(), fails ? ", as last known: " : "",
-              fails ? printable(text(watch, "error")).c_str() : "");
+              fails ? escaped(text(watch, "error")).c_str() : "");
 }
 
 /// Whether the pods' Events are written.
@@ -111,7 +112,7 @@ void printEvents(const json::object& root, std::string_view now) {
   std::printf("Events of Kubernetes: %s since %s, %s written, %s counted, %s wait%s%s\n", state.c_str(),
               when(events, "since", now).c_str(), number("created").c_str(), number("counted").c_str(),
               number("waiting").c_str(), state == "failing" ? ": " : "",
-              state == "failing" ? printable(text(events, "error")).c_str() : "");
+              state == "failing" ? escaped(text(events, "error")).c_str() : "");
 }
 
 /// Only what is wrong: fallbackctl list shows everything.
@@ -141,7 +142,7 @@ void printSettle(const json::object& root) {
   const auto* settle = root.if_contains("settle");
   if (settle == nullptr) return;  // from an older daemon
   const auto problem = rawText(settle->as_object(), "problem");
-  if (!problem.empty()) std::printf("%s\n", printable(problem).c_str());
+  if (!problem.empty()) std::printf("%s\n", escaped(problem).c_str());
 }
 
 /// A rehearsal for one pod.
@@ -167,7 +168,7 @@ void printOrders(const json::object& root) {
                             : std::string("fallbackctl resume");
     std::printf("%s paused since %s%s%s; %s ends it\n", what.c_str(),
                 when(order, "since", text(root, "now")).c_str(), reason.empty() ? "" : ": ",
-                printable(reason).c_str(), wayOut.c_str());
+                escaped(reason).c_str(), wayOut.c_str());
   };
   if (const auto* node = orders.if_contains("node")) tell("NEW RECOVERIES ARE", node->as_object());
   if (flag(orders, "removeStandIns"))
@@ -198,10 +199,10 @@ void printMirror(const json::object& root) {
   if (mirror == nullptr) return;  // from an older daemon
   const auto& object = mirror->as_object();
   const auto problem = rawText(object, "problem");
-  if (!problem.empty()) std::printf("the mirror does not run: %s\n", printable(problem).c_str());
+  if (!problem.empty()) std::printf("the mirror does not run: %s\n", escaped(problem).c_str());
   for (const auto& item : list(object, "served")) {
     const auto& one = item.as_object();
-    std::printf("image %s: %s (its registry: %s)\n", printable(text(one, "image")).c_str(),
+    std::printf("image %s: %s (its registry: %s)\n", escaped(text(one, "image")).c_str(),
                 text(one, "freshness").c_str(), text(one, "cause").c_str());
   }
 }
@@ -244,9 +245,9 @@ void printStatus(const json::object& root) {
       root.at("spawner").as_object().at("running").as_bool() ? "" : "; THE SPAWNER DOES NOT RUN",
       config.at("current").as_bool() ? ""
                                      : "; THE CONFIGURATION ON DISK IS INVALID, an earlier one is in use");
-  if (!connected) std::printf("  %s\n", printable(containerdTrouble(root)).c_str());
+  if (!connected) std::printf("  %s\n", escaped(containerdTrouble(root)).c_str());
   for (const auto& problem : list(config, "problems"))
-    std::printf("  %s\n", printable(problem.as_string()).c_str());
+    std::printf("  %s\n", escaped(problem.as_string()).c_str());
   printRollbacks(root);
   printOrders(root);
   printSettle(root);

@@ -6,6 +6,7 @@
 #include "app/ctl/fields.hpp"
 #include "app/ctl/output.hpp"
 #include "base/clock.hpp"
+#include "base/strings.hpp"
 
 #include <cstdio>
 #include <map>
@@ -73,8 +74,7 @@ class Changes {
       if (format_ == "yaml") std::printf("---\n");
       printDocument(line, format_);
     } else {
-      std::printf("%s  %s  %s\n", time.substr(11, 12).c_str(), printable(name).c_str(),
-                  printable(state).c_str());
+      std::printf("%s  %s  %s\n", time.substr(11, 12).c_str(), escaped(name).c_str(), escaped(state).c_str());
     }
     std::fflush(stdout);
   }
