@@ -11,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
+#include <optional>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -64,6 +65,24 @@ class Hang : public LaunchTest {
     return task;
   }
   Result<workers::Outcome> ask(Pool& pool, Task task) { return run(pool.run(std::move(task))); }
+  struct Fifos {
+    sys::UniqueFd out;  // the process's end, as err
+    sys::UniqueFd err;
+    sys::UniqueFd daemonOut;
+    sys::UniqueFd daemonErr;
+  };
+  /// Those of a recovery; empty if that fails.
+  std::optional<Fifos> makeFifos() {
+    using launcher::FifoEnd;
+    const auto folders = launcher::FifoFolders::open(folder / "fifos");
+    if (!folders || !folders->make("r1", 0)) return std::nullopt;
+    auto out = folders->openFifo("r1", "stdout", FifoEnd::process);
+    auto err = folders->openFifo("r1", "stderr", FifoEnd::process);
+    auto daemonOut = folders->openFifo("r1", "stdout", FifoEnd::daemon);
+    auto daemonErr = folders->openFifo("r1", "stderr", FifoEnd::daemon);
+    if (!out || !err || !daemonOut || !daemonErr) return std::nullopt;
+    return Fifos{std::move(*out), std::move(*err), std::move(*daemonOut), std::move(*daemonErr)};
+  }
   void expectThatOneNamespaceDoesNotTakeAllWorkers(workers::Urgency urgency);
   /// As the daemon does, tries again if a busy machine was too slow.
   Result<ProcessPtr> adopted(const launcher::ProcessRecord& record) {
@@ -174,22 +193,18 @@ TEST_F(Hang, AHangingLogFolderDoesNotDelayTheAdoptionOfUnjournaledFallbacks) {
 
 TEST_F(Hang, AHangingLogFileIsGivenUpAndTheFifoIsDrained) {
   hangAt(folder / "hanging");
-  const auto fifos = launcher::FifoFolders::open(folder / "fifos");
-  ASSERT_TRUE(fifos && fifos->make("r1", 0));
-  auto out = fifos->openFifo("r1", "stdout", launcher::FifoEnd::process);
-  auto err = fifos->openFifo("r1", "stderr", launcher::FifoEnd::process);
-  auto daemonOut = fifos->openFifo("r1", "stdout", launcher::FifoEnd::daemon);
-  auto daemonErr = fifos->openFifo("r1", "stderr", launcher::FifoEnd::daemon);
-  ASSERT_TRUE(out && err && daemonOut && daemonErr);
-  ::fcntl(out->get(), F_SETFL, O_NONBLOCK);
-  auto pump = LogPump::start(loop.get_executor(), launcher->workers(), std::move(*daemonOut),
-                             std::move(*daemonErr), {folder / "hanging/web/0.log", {}, {"shop", "web-0"}});
+  auto fifos = makeFifos();
+  ASSERT_TRUE(fifos);
+  ::fcntl(fifos->out.get(), F_SETFL, O_NONBLOCK);
+  auto pump =
+      LogPump::start(loop.get_executor(), launcher->workers(), std::move(fifos->daemonOut),
+                     std::move(fifos->daemonErr), {folder / "hanging/web/0.log", {}, {"shop", "web-0"}});
   ASSERT_TRUE(pump);
   const std::string block(64 * 1024, 'x');
   std::size_t written = 0;
   // More than a FIFO holds, so the FIFO must have been drained.
   EXPECT_TRUE(waitFor([&] {
-    const ssize_t size = ::write(out->get(), block.data(), block.size());
+    const ssize_t size = ::write(fifos->out.get(), block.data(), block.size());
     if (size > 0) written += static_cast<std::size_t>(size);
     return written > (3U << 20);
   })) << written;
@@ -197,9 +212,9 @@ TEST_F(Hang, AHangingLogFileIsGivenUpAndTheFifoIsDrained) {
   pump->reset();
 }
 
-/// Holds a FIFO, as its program or a neighbour may: the kernel locks a pipe while splice(2) waits for a
-/// socket to say something, and O_NONBLOCK does not help those who wait for the lock. Lets go by itself, so
-/// that the test of a loop that is stopped ends.
+/// Locks a FIFO, as its program or a neighbour may: the kernel holds a pipe's lock while splice(2) waits for
+/// data from a socket, and O_NONBLOCK does not apply to that lock. It lets go after a while by itself, so
+/// that a test with a blocked loop ends.
 class FifoHolder {
  public:
   explicit FifoHolder(int fifo) : child_(::fork()) {
@@ -231,20 +246,15 @@ class FifoHolder {
 };
 
 TEST_F(Hang, AFifoThatIsHeldDoesNotStopTheLoop) {
-  const auto fifos = launcher::FifoFolders::open(folder / "fifos");
-  ASSERT_TRUE(fifos && fifos->make("r1", 0));
-  auto out = fifos->openFifo("r1", "stdout", launcher::FifoEnd::process);
-  auto err = fifos->openFifo("r1", "stderr", launcher::FifoEnd::process);
-  auto daemonOut = fifos->openFifo("r1", "stdout", launcher::FifoEnd::daemon);
-  auto daemonErr = fifos->openFifo("r1", "stderr", launcher::FifoEnd::daemon);
-  ASSERT_TRUE(out && err && daemonOut && daemonErr);
-  ASSERT_EQ(::write(out->get(), "line\n", 5), 5);
-  FifoHolder holder(out->get());
+  auto fifos = makeFifos();
+  ASSERT_TRUE(fifos);
+  ASSERT_EQ(::write(fifos->out.get(), "line\n", 5), 5);
+  FifoHolder holder(fifos->out.get());
   ASSERT_TRUE(waitFor([&] { return holder.holds(); }));
   std::filesystem::create_directories(folder / "shop_web-0_1");
-  auto pump =
-      LogPump::start(loop.get_executor(), launcher->workers(), std::move(*daemonOut), std::move(*daemonErr),
-                     {folder / "shop_web-0_1/web-fallback/0.log", {}, {"shop", "web-0"}});
+  auto pump = LogPump::start(loop.get_executor(), launcher->workers(), std::move(fifos->daemonOut),
+                             std::move(fifos->daemonErr),
+                             {folder / "shop_web-0_1/web-fallback/0.log", {}, {"shop", "web-0"}});
   ASSERT_TRUE(pump);
   auto last = Monotonic::now();
   auto longest = last - last;
@@ -257,7 +267,7 @@ TEST_F(Hang, AFifoThatIsHeldDoesNotStopTheLoop) {
     });
   };
   EXPECT_TRUE(missedOne(Work::copy_log));
-  EXPECT_TRUE(missedOne(Work::drop_log)) << "what is dropped is read as well";
+  EXPECT_TRUE(missedOne(Work::drop_log)) << "dropped output is read, too";
   EXPECT_LT(longest, 20s) << "the loop stood still";
   holder.letGo();
   pump->reset();
@@ -275,7 +285,7 @@ TEST_F(Hang, AFallbackWhoseFifoIsHeldIsAdoptedLater) {
   FifoHolder holder(out.get());
   ASSERT_TRUE(waitFor([&] { return holder.holds(); }));
   const auto refused = run(launcher->adopt(record));
-  ASSERT_FALSE(refused) << "its output would be read by nobody, or the loop stood still";
+  ASSERT_FALSE(refused) << "nothing would read its output, or the loop stood still";
   EXPECT_EQ(refused.error().reason, Reason::timeout) << refused.error().message();
   EXPECT_THAT(refused.error().message(), HasSubstr(record.recoveryId));
   EXPECT_EQ(::kill(record.pid, 0), 0) << "a healthy fallback was ended";
