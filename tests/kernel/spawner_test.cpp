@@ -52,7 +52,7 @@ TEST_F(SpawnerProcess, SeesNoFilesOfTheHost) {
   EXPECT_EQ(contentOf(proc + "/environ"), "");
 }
 
-/// Nobody could be told of a process without its descriptor.
+/// Without its descriptor a process cannot be reported.
 TEST_F(SpawnerProcess, WithoutADescriptorForTheProcessItSaysSo) {
   const pid_t spawner = launcher->spawner().pid();
   const auto open = [&] {

@@ -59,7 +59,7 @@ Result<> generate(const KeygenOptions& options) {
   FB_TRY(const auto publicKey, cache::PublicKey::parse(publicPem, "the new key"));
   FB_CHECK(writeNewFile(options.prefix + ".key", privatePem, 0600));
   auto both = writeNewFile(options.prefix + ".pub", notBefore + notAfter + publicPem, 0644);
-  // Nobody was told of this private key, and the next attempt would not replace it.
+  // The user does not know of this private key, and the next attempt would not replace it.
   if (!both) static_cast<void>(::unlink((options.prefix + ".key").c_str()));
   FB_CHECK(std::move(both));
   std::printf(
