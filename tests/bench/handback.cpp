@@ -57,7 +57,7 @@ class Listener {
 
 /// One outage of one pod, from its start to the real container; returns the gap in milliseconds.
 Result<double> outage(const Shop& shop, FaultRegistry& registry, const std::string& image, int number) {
-  Fault down;
+  RegistryFault down;
   down.status = 503;
   registry.set(down);
   FB_TRY(const auto pod, shop.kubelet->startPod(checkoutPod("web-" + std::to_string(number))));

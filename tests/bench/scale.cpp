@@ -87,8 +87,8 @@ Result<json::object> oneDeadRegistry(std::string& why) {
 }
 
 /// Every second registry fails, in one of three ways.
-Fault faultOf(int registry) {
-  Fault fault;
+RegistryFault faultOf(int registry) {
+  RegistryFault fault;
   if (registry % 2 == 0) return fault;
   fault.reset = registry % 3 == 0;
   fault.silent = registry % 3 == 1;

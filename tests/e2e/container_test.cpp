@@ -33,8 +33,6 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-// Longer than any successful step takes.
-constexpr auto kCeiling = 30s;
 constexpr auto kPatience = 6s;
 
 std::string procPath(pid_t pid, const std::string& rest) {

@@ -17,7 +17,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 60s;
 constexpr int kCrashes = 10;
 constexpr int kPodsBetween = 3;
 

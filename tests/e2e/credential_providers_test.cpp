@@ -23,7 +23,6 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 30s;
 const std::string kRuns = "fallbackd_credential_provider_runs_total";
 
 class CredentialProviders : public testing::Test {

@@ -72,15 +72,15 @@ std::filesystem::path caFile(const Certificate& certificate) {
 
 }  // namespace
 
-Fault withStatus(unsigned status, std::string challenge) {
-  Fault fault;
+RegistryFault withStatus(unsigned status, std::string challenge) {
+  RegistryFault fault;
   fault.status = status;
   fault.challenge = std::move(challenge);
   return fault;
 }
 
-Fault withToken(unsigned status) {
-  Fault fault;
+RegistryFault withToken(unsigned status) {
+  RegistryFault fault;
   fault.tokenStatus = status;
   return fault;
 }

@@ -42,7 +42,7 @@ struct Expected {
 /// The fault of a pull, and the expected classification.
 struct Case {
   std::string name;
-  Fault fault = {};
+  RegistryFault fault = {};
   std::string expected;  // the cause, "pulled", or "none" (the container is ignored)
   bool recovered = false;
   std::string host = {};  // an address without a registry of ours
@@ -64,8 +64,8 @@ struct Case {
   bool sample = false;                         // runs in every test run, not only in the report
 };
 
-Fault withStatus(unsigned status, std::string challenge = {});
-Fault withToken(unsigned status);
+RegistryFault withStatus(unsigned status, std::string challenge = {});
+RegistryFault withToken(unsigned status);
 
 /// A certificate that is valid for this many hours from now.
 Certificate certificate(std::chrono::hours end);

@@ -108,7 +108,7 @@ Case mirrored(const std::string& name, std::vector<std::string> hosts, const Exp
           .on2 = shown.on2};
 }
 
-Case refusedWith(const std::string& name, Fault fault, const std::string& cause) {
+Case refusedWith(const std::string& name, RegistryFault fault, const std::string& cause) {
   return {.name = "hostile " + name, .fault = std::move(fault), .expected = cause};
 }
 

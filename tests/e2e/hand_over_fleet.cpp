@@ -11,7 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 60s;
 constexpr const char* kStandIn = "fallbackd.io/checkout:1.8.3";
 
 }  // namespace

@@ -16,8 +16,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 30s;
-
 /// Prints a line and exits with 0.
 const std::string kQuickWork = "  args: [--version]\n  readiness: {exec: {}}\n";
 /// Works until SIGTERM, then exits with 0.

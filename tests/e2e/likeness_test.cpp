@@ -9,6 +9,7 @@
 #include "e2e_gtest.hpp"
 #include "image.hpp"
 #include "likeness_reasons.hpp"
+#include "process.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
 #include "sys/file.hpp"
@@ -32,7 +33,6 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 30s;
 constexpr const char* kImage = "localhost/shop/probe:1";
 using Rows = std::map<std::string, std::string>;
 
@@ -41,11 +41,6 @@ void replaceAll(std::string& text, const std::string& what, const std::string& w
        at = text.find(what, at + with.size())) {
     text.replace(at, what.size(), with);
   }
-}
-
-std::string namespaceOf(const std::string& process, const std::string& kind) {
-  std::error_code gone;
-  return fs::read_symlink("/proc/" + process + "/ns/" + kind, gone);
 }
 
 /// The lines of a CRI log, without time, stream and tag.
@@ -121,8 +116,8 @@ class Likeness : public testing::Test {
     for (auto& [key, value] : rows) {
       if (key.starts_with("namespace ")) {
         const auto kind = key.substr(10);
-        const auto pause = namespaceOf(std::to_string(pod.pausePid), kind);
-        const auto host = namespaceOf("self", kind);
+        const auto pause = namespaceLink(pod.pausePid, kind);
+        const auto host = namespaceLink(::getpid(), kind);
         value = value == host && value == pause ? "the host's, as the sandbox's is"
                 : value == pause                ? "the sandbox's"
                 : value == host                 ? "the host's"

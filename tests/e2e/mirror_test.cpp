@@ -24,7 +24,6 @@ using testing::HasSubstr;
 using testing::Not;
 namespace json = boost::json;
 
-constexpr auto kCeiling = 60s;
 // One second for a connection, three for an answer; the rest because the machine may be slow.
 constexpr auto kWithinTheLimit = 15s;
 constexpr int kPodsOfANode = 110;
@@ -89,7 +88,7 @@ class Mirror : public testing::TestWithParam<std::string> {
 
 struct PullCase {
   std::string name;
-  Fault fault;
+  RegistryFault fault;
   bool served;
   std::string host = {};  // without a registry of ours
   bool byDigest = false;
@@ -100,10 +99,10 @@ TEST_P(Mirror, AnImageOfTheNodeIsServedForEveryFailureOfItsRegistry) {
   if (!isFetched(GetParam())) GTEST_SKIP() << "scripts/fetch-suites has not fetched " << GetParam();
   ASSERT_NO_FATAL_FAILURE(open(nodeOf(GetParam())));
   E2E_TRY(const auto dead, DeadPort::make());
-  Fault silent{.silent = true};
-  Fault reset{.reset = true};
+  RegistryFault silent{.silent = true};
+  RegistryFault reset{.reset = true};
   const auto status = [](unsigned code) {
-    Fault fault;
+    RegistryFault fault;
     fault.status = code;
     return fault;
   };

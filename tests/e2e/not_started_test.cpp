@@ -20,7 +20,7 @@ using testing::HasSubstr;
 
 // Longer than any successful step takes, and shorter than the hanging pull, which is how long a pod would
 // otherwise be dark.
-constexpr auto kCeiling = 30s;
+constexpr auto kBeforeThePullEnds = 30s;
 
 namespace json = boost::json;
 
@@ -51,7 +51,8 @@ class NotStarted : public testing::Test {
         "  user: {uid: 65532, gid: 65533}\n"
         "  readiness: {tcp: {port: 8080}}\n";
     E2E_CHECK(shop_->daemon->rewriteConfig(options));
-    ASSERT_TRUE(waitUntil(kCeiling, [&] { return status().at("workloads").as_array().size() == 2; }));
+    ASSERT_TRUE(
+        waitUntil(kBeforeThePullEnds, [&] { return status().at("workloads").as_array().size() == 2; }));
   }
   [[nodiscard]] std::string hungImage() const { return silent_->address() + "/shop/cart:1.8.3"; }
   static PodSpec cartPod(const std::string& name) {
@@ -102,10 +103,11 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   // The daemon's own pull may fetch the image before this line is reached.
   puller.queue(pod, shop_->containerSpec());
-  const auto answer = httpGetOk(pod.ip, Shop::kPort, "/", kCeiling);
+  const auto answer = httpGetOk(pod.ip, Shop::kPort, "/", kBeforeThePullEnds);
   ASSERT_TRUE(answer) << "web-0 is dark while another pull hangs: " << explain("web-0");
   EXPECT_THAT(answer->body, HasSubstr("role=fallback"));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }));
+  ASSERT_TRUE(
+      waitUntil(kBeforeThePullEnds, [&] { return recoveryState(*shop_->daemon, "web-0") == "ready"; }));
   const auto recovery = recoveryOf("web-0");
   EXPECT_EQ(recovery.at("cause").as_string(), "not_started");
   EXPECT_THAT(std::string(recovery.at("causeText").as_string()),
@@ -119,9 +121,10 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
   EXPECT_EQ(metric("fallbackd_not_started_containers{held_up_by=\"pull\"}"), 1);
 
   silent_.reset();  // its connections end, and with them the hanging pull
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return !puller.containerOf("web-0").empty(); }));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "web-0") == "handed_back"; }));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+  ASSERT_TRUE(waitUntil(kBeforeThePullEnds, [&] { return !puller.containerOf("web-0").empty(); }));
+  ASSERT_TRUE(
+      waitUntil(kBeforeThePullEnds, [&] { return recoveryState(*shop_->daemon, "web-0") == "handed_back"; }));
+  ASSERT_TRUE(waitUntil(kBeforeThePullEnds, [&] {
     const auto real = httpGet(pod.ip, Shop::kPort, "/");
     return real && real->body.find("role=container") != std::string::npos;
   }));
@@ -132,7 +135,7 @@ TEST_F(NotStarted, BehindAHungPullTheFallbackServesUntilTheContainerComes) {
 TEST_F(NotStarted, WithoutAHungPullItIsReportedAndNothingStarts) {
   ASSERT_NO_FATAL_FAILURE(open());
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+  ASSERT_TRUE(waitUntil(kBeforeThePullEnds, [&] {
     return explain("web-0").find("kubelet may be refusing it") != std::string::npos;
   })) << explain("web-0");
   EXPECT_EQ(metric("fallbackd_not_started_containers{held_up_by=\"unknown\"}"), 1);
@@ -142,7 +145,7 @@ TEST_F(NotStarted, WithoutAHungPullItIsReportedAndNothingStarts) {
   EXPECT_EQ(waiting[0].at("state").as_string(), "not started");
   EXPECT_EQ(waiting[0].at("cause").as_string(), "not_started");
   E2E_TRY(const auto id, shop_->kubelet->createContainer(pod, shop_->containerSpec()));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return status().at("waiting").as_array().empty(); }));
+  ASSERT_TRUE(waitUntil(kBeforeThePullEnds, [&] { return status().at("waiting").as_array().empty(); }));
   EXPECT_TRUE(recoveryOf("web-0").empty());
   EXPECT_EQ(metric("fallbackd_recoveries_begun_total"), 0);
 }
@@ -155,9 +158,10 @@ TEST_F(NotStarted, AHungPullStartsNoFallbackForAPresentImage) {
   SerialPuller puller(*shop_->kubelet);
   E2E_TRY(const auto hung, shop_->kubelet->startPod(cartPod("cart-0")));
   E2E_CHECK(puller.start(hung, cartContainer()));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] { return recoveryState(*shop_->daemon, "cart-0") == "ready"; }));
+  ASSERT_TRUE(
+      waitUntil(kBeforeThePullEnds, [&] { return recoveryState(*shop_->daemon, "cart-0") == "ready"; }));
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
-  ASSERT_TRUE(waitUntil(kCeiling, [&] {
+  ASSERT_TRUE(waitUntil(kBeforeThePullEnds, [&] {
     return explain("web-0").find("kubelet may be refusing it") != std::string::npos;
   })) << explain("web-0");
   EXPECT_TRUE(recoveryOf("web-0").empty());

@@ -25,8 +25,6 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr auto kCeiling = 30s;
-
 class Orders : public testing::Test {
  protected:
   void open(const std::string& workloadExtra = "") {

@@ -24,8 +24,6 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr auto kCeiling = 60s;
-
 class PageTest : public testing::Test {
  protected:
   void recover(const std::string& name, Pod& pod) {

@@ -46,8 +46,8 @@ inline constexpr PodReason kPodReasons[] = {
       "set-user-id files and devices of a volume have no effect"}},
     {"*", {"oom_score_adj", "*", "999", "the first to go where the node's memory runs out"}},
     // the node does not know it
-    {"*", {"environment KUBERNETES_*", "*", kAbsent, "the node does not know the cluster's Services"}},
-    {"*", {"environment CART_*", "*", kAbsent, "the node does not know the namespace's Services"}},
+    {"*", {"environment KUBERNETES_*", "*", kNothing, "the node does not know the cluster's Services"}},
+    {"*", {"environment CART_*", "*", kNothing, "the node does not know the namespace's Services"}},
     {"*", {"limit cpu.shares", "*", "1024", "among the pod's containers a fallback has the default weight"}},
     {"24-*",
      {"Gid", "0 0 0 0", "1001 1001 1001 1001",
@@ -59,7 +59,7 @@ inline constexpr PodReason kPodReasons[] = {
       "127.0.0.1 localhost | ::1 localhost *",
       "the same names; without those of multicast, and of a subdomain"}},
     {"*",
-     {"mount /dev/termination-log", "*", kAbsent,
+     {"mount /dev/termination-log", "*", kNothing,
       "nobody reads the last words of a fallback: its log has them"}},
 };
 

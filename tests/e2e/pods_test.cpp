@@ -16,8 +16,6 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 30s;
-
 class Pods : public testing::Test {
  protected:
   void open(const ShopOptions& options = {}) { E2E_TRY(shop_, Shop::open(options)); }
@@ -112,7 +110,7 @@ TEST_F(Pods, ANewSandboxOfThePodGetsANewFallback) {
 TEST_F(Pods, APodDeletedWhileItsRegistryIsSilentLeavesNothing) {
   open();
   const Image image{.reference = "shop/checkout:1", .files = {}, .entrypoint = {"/x"}, .env = {}};
-  Fault silent;
+  RegistryFault silent;
   silent.silent = true;
   E2E_TRY(const auto registry, FaultRegistry::start(image, silent));
   E2E_CHECK(shop_->node->speak("http", registry->address()));

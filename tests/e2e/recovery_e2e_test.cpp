@@ -3,6 +3,7 @@
 #include "base/strings.hpp"
 #include "content_of.hpp"
 #include "e2e_gtest.hpp"
+#include "process.hpp"
 #include "run_dir.hpp"
 #include "shop.hpp"
 #include "sys/file.hpp"
@@ -29,13 +30,6 @@ using test::contentOf;
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
-
-// Longer than any successful step takes.
-constexpr auto kCeiling = 30s;
-
-std::string namespaceOf(pid_t pid, const std::string& kind) {
-  return fs::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind);
-}
 
 /// The value of a line in /proc/PID/status, trimmed.
 std::string statusLine(pid_t pid, const std::string& key) {
@@ -83,12 +77,12 @@ TEST_F(RecoveryE2e, DeadRegistryFallbackServesThenContainerTakesOver) {
   const pid_t pid = fallbackPid(*shop_->daemon, "web-0");
   ASSERT_TRUE(runs(pid));
   for (const char* kind : {"net", "ipc", "uts"}) {
-    EXPECT_EQ(namespaceOf(pid, kind), namespaceOf(pod.pausePid, kind)) << kind;
+    EXPECT_EQ(namespaceLink(pid, kind), namespaceLink(pod.pausePid, kind)) << kind;
   }
   for (const char* kind : {"net", "ipc", "uts", "pid", "mnt"}) {
-    EXPECT_NE(namespaceOf(pid, kind), namespaceOf(shop_->daemon->pid(), kind)) << kind;
+    EXPECT_NE(namespaceLink(pid, kind), namespaceLink(shop_->daemon->pid(), kind)) << kind;
   }
-  EXPECT_NE(namespaceOf(pid, "pid"), namespaceOf(pod.pausePid, "pid"));
+  EXPECT_NE(namespaceLink(pid, "pid"), namespaceLink(pod.pausePid, "pid"));
   EXPECT_THAT(contentOf("/proc/" + std::to_string(pid) + "/cgroup"),
               HasSubstr(pod.cgroupParent + "/fallback-checkout"));
   EXPECT_EQ(statusLine(pid, "Uid"), "65532\t65532\t65532\t65532");

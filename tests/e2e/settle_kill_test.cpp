@@ -34,7 +34,7 @@ constexpr auto kCrashing = 300ms;
 constexpr auto kReturning = 2500ms;
 constexpr auto kDraining = 1500ms;
 constexpr auto kDeleting = 400ms;
-constexpr auto kAbsent = 200ms;  // until the next daemon starts, at most
+constexpr auto kMaxDown = 200ms;  // until the next daemon starts, at most
 constexpr auto kGrace = 3s;
 // A stand-in's fallback may end while no daemon runs; the next daemon has to start and to notice that.
 constexpr auto kAlone = 10s;
@@ -68,7 +68,7 @@ class SettleKill : public SettleNode {
     shop_->daemon->kill();
     ++kills_[during];
     ++killed_;
-    passUpTo(kAbsent);
+    passUpTo(kMaxDown);
     E2E_CHECK(shop_->daemon->launch());
   }
   void outage() {

@@ -16,8 +16,6 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 20s;
-
 /// Stops one thread of a process; the others continue.
 class HeldThread {
  public:

@@ -35,7 +35,7 @@ constexpr auto kSecondTry = 60s;
 // The limit for a stand-in without a fallback: a back-off of 50 ms, plus what a loaded node takes.
 constexpr auto kAlone = 10s;
 
-class Survival : public SettleNode {
+class StandInSurvival : public SettleNode {
  protected:
   void settle() {
     ASSERT_NO_FATAL_FAILURE(open(0ms, "  restart: {initialDelay: 50ms}\n"));
@@ -102,7 +102,7 @@ class Survival : public SettleNode {
   model::PodDefinition definition_;
 };
 
-TEST_F(Survival, ARestartOfKubeletChangesNothing) {
+TEST_F(StandInSurvival, ARestartOfKubeletChangesNothing) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   startKubelet();
@@ -115,7 +115,7 @@ TEST_F(Survival, ARestartOfKubeletChangesNothing) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-TEST_F(Survival, ARestartOfContainerdEndsNothing) {
+TEST_F(StandInSurvival, ARestartOfContainerdEndsNothing) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   const auto fallback = fallbacksOf(uidOf(kPod));
@@ -133,7 +133,7 @@ TEST_F(Survival, ARestartOfContainerdEndsNothing) {
 
 /// Without containerd the daemon cannot know whether its sandbox is still the pod's: both come back with
 /// containerd.
-TEST_F(Survival, AFallbackThatDiesWhileContainerdIsAwayIsReplaced) {
+TEST_F(StandInSurvival, AFallbackThatDiesWhileContainerdIsAwayIsReplaced) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   shop_->node->kill();
@@ -145,7 +145,7 @@ TEST_F(Survival, AFallbackThatDiesWhileContainerdIsAwayIsReplaced) {
 }
 
 /// The journal is in memory, and nothing runs any more; containerd still knows the containers.
-TEST_F(Survival, AfterARebootThePodIsRescuedAgain) {
+TEST_F(StandInSurvival, AfterARebootThePodIsRescuedAgain) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   const auto fallback = fallbacksOf(uidOf(kPod));
@@ -162,7 +162,7 @@ TEST_F(Survival, AfterARebootThePodIsRescuedAgain) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-TEST_F(Survival, APodWhoseSandboxIsMadeAgainIsRescuedAgain) {
+TEST_F(StandInSurvival, APodWhoseSandboxIsMadeAgainIsRescuedAgain) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   E2E_TRY(const auto old, shop_->kubelet->podOf(uidOf(kPod)));
@@ -174,7 +174,7 @@ TEST_F(Survival, APodWhoseSandboxIsMadeAgainIsRescuedAgain) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-TEST_F(Survival, GarbageCollectionsTakeNothingThatIsNeeded) {
+TEST_F(StandInSurvival, GarbageCollectionsTakeNothingThatIsNeeded) {
   ASSERT_NO_FATAL_FAILURE(settle());
   ASSERT_NO_FATAL_FAILURE(crash());
   ASSERT_NO_FATAL_FAILURE(crash());
@@ -192,7 +192,7 @@ TEST_F(Survival, GarbageCollectionsTakeNothingThatIsNeeded) {
 }
 
 /// crictl rm -f, and then kubelet's garbage collection of unused images.
-TEST_F(Survival, AStandInThatAPersonRemovesIsCreatedAgain) {
+TEST_F(StandInSurvival, AStandInThatAPersonRemovesIsCreatedAgain) {
   ASSERT_NO_FATAL_FAILURE(settle());
   const auto before = id();
   const auto fallback = fallbacksOf(uidOf(kPod));
@@ -213,7 +213,7 @@ TEST_F(Survival, AStandInThatAPersonRemovesIsCreatedAgain) {
 
 /// kubectl logs --previous reads the log path of the last ended container, kubectl logs that of the running
 /// one.
-TEST_F(Survival, TheLogOfADeadFallbackStaysWhileTheNextOneRuns) {
+TEST_F(StandInSurvival, TheLogOfADeadFallbackStaysWhileTheNextOneRuns) {
   ASSERT_NO_FATAL_FAILURE(settle());
   E2E_TRY(const auto pod, shop_->kubelet->podOf(uidOf(kPod)));
   ASSERT_TRUE(httpGet(pod.ip, Shop::kPort, "/of-the-first"));
@@ -240,7 +240,7 @@ TEST_F(Survival, TheLogOfADeadFallbackStaysWhileTheNextOneRuns) {
   ASSERT_NO_FATAL_FAILURE(endWell());
 }
 
-class Rejected : public Survival {
+class Rejected : public StandInSurvival {
  protected:
   void reject(const model::PodDefinition& pod,
               const std::string& message = "Container checkout definition changed, will be restarted") {

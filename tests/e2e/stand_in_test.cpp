@@ -33,7 +33,6 @@ using test::contentOf;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr auto kCeiling = 30s;
 constexpr const char* kOurImage = "fallbackd.io/checkout:1.8.3";
 
 std::vector<v1::Container> containersOf(const ContainerdNode& node, const Pod& pod) {

@@ -30,7 +30,6 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 60s;
 constexpr int kAtOnce = 4;         // pods that are created at once
 constexpr auto kStarting = 150ms;  // a kill during a daemon's start comes within this time
 constexpr auto kAtWork = 100ms;    // a later kill within this time after the last adoption

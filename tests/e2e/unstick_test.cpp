@@ -29,7 +29,6 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 namespace json = boost::json;
 
-constexpr auto kCeiling = 30s;
 // No pull would have ended by itself within this time; the machine may be slow.
 constexpr auto kPatience = 20s;
 constexpr std::size_t kNeighbours = 10;

@@ -15,8 +15,6 @@ namespace json = boost::json;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 30s;
-
 TEST(ReachAddress, IsShownInEveryInterface) {
   RecordProperty("item", "12");
   RecordProperty("attack",

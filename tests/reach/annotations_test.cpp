@@ -20,9 +20,6 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-// Longer than any successful step takes.
-constexpr auto kCeiling = 30s;
-
 const std::string kBinary = "fallbackd.io/binary.";
 const std::string kImage = "fallbackd.io/image.";
 

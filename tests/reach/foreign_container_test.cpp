@@ -18,7 +18,6 @@ namespace {
 namespace v1 = runtime::v1;
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 30s;
 // Long enough to react to an event many times.
 constexpr auto kPatience = 3s;
 

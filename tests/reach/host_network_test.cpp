@@ -18,8 +18,6 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 30s;
-
 class ReachHostNetwork : public testing::Test {
  protected:
   void SetUp() override {

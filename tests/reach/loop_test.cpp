@@ -32,8 +32,6 @@ using namespace std::chrono_literals;
 using test::SilentFuse;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 30s;
-
 class Loop : public testing::Test {
  protected:
   void TearDown() override {

@@ -20,8 +20,6 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 60s;
-
 class OneDaemon : public testing::Test {
  protected:
   void SetUp() override { E2E_TRY(shop_, Shop::open()); }

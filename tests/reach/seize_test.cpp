@@ -22,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 60s;
 constexpr int kContainers = 16;
 constexpr int kRounds = 3;  // this many sandboxes, one after the other
 constexpr const char* kImage = "localhost/shop/attacker:1";

@@ -20,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 30s;
 // A daemon that ends unknown processes does so when it starts.
 constexpr auto kPatience = 4s;
 

@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 30s;
 constexpr const char* kProgram = "shop-httpd-1.8.3";
 
 void record(const char* item, const char* attack) {

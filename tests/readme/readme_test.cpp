@@ -20,8 +20,6 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kCeiling = 30s;
-
 fs::path sources() {
   return FALLBACKD_SOURCES;
 }

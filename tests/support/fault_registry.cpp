@@ -35,7 +35,7 @@ using Response = HttpResponse;
 
 constexpr std::chrono::milliseconds kPiece = 50ms;
 
-bool meets(const Fault& fault, Asked asked) {
+bool meets(const RegistryFault& fault, Asked asked) {
   return fault.asked == Asked::everything || fault.asked == asked;
 }
 
@@ -60,15 +60,15 @@ struct FaultRegistry::Server {
   asio::awaitable<void> acceptAll();
   asio::awaitable<void> serve(tcp::socket socket);
   asio::awaitable<void> pause(std::chrono::nanoseconds time);
-  asio::awaitable<bool> misbehave(tcp::socket& socket, const Fault& fault);
+  asio::awaitable<bool> misbehave(tcp::socket& socket, const RegistryFault& fault);
   /// `wire` runs over `socket`.
   asio::awaitable<void> answerAll(Wire& wire, tcp::socket& socket);
   /// False: close the connection.
   asio::awaitable<bool> answerOne(Wire& wire, tcp::socket& socket, const Request& request);
   asio::awaitable<void> sendPart(Wire& wire, Response response, Cut cut);
-  asio::awaitable<void> sendLayer(Wire& wire, const Fault& fault);
-  [[nodiscard]] Response respond(const Request& request, const Fault& fault) const;
-  [[nodiscard]] std::optional<Response> refuse(const Request& request, const Fault& fault) const;
+  asio::awaitable<void> sendLayer(Wire& wire, const RegistryFault& fault);
+  [[nodiscard]] Response respond(const Request& request, const RegistryFault& fault) const;
+  [[nodiscard]] std::optional<Response> refuse(const Request& request, const RegistryFault& fault) const;
   [[nodiscard]] Asked askedBy(const Request& request) const;
 
   FaultRegistry& registry;
@@ -92,7 +92,7 @@ asio::awaitable<void> FaultRegistry::Server::acceptAll() {
 }
 
 /// What the registry does to a connection instead of answering. False: answer the request.
-asio::awaitable<bool> FaultRegistry::Server::misbehave(tcp::socket& socket, const Fault& fault) {
+asio::awaitable<bool> FaultRegistry::Server::misbehave(tcp::socket& socket, const RegistryFault& fault) {
   if (fault.silent) co_await pause(1h);
   if (fault.reset) {
     socket.set_option(asio::socket_base::linger(true, 0));
@@ -112,7 +112,7 @@ asio::awaitable<bool> FaultRegistry::Server::misbehave(tcp::socket& socket, cons
 asio::awaitable<void> FaultRegistry::Server::serve(tcp::socket socket) {
   // Before reading a request: the first bytes of a TLS client are not a request.
   co_await socket.async_wait(tcp::socket::wait_read, asio::use_awaitable);
-  const Fault first = registry.fault();
+  const RegistryFault first = registry.fault();
   if (first.asked == Asked::everything) {
     const bool over = co_await misbehave(socket, first);
     if (over) co_return;
@@ -147,7 +147,7 @@ asio::awaitable<void> FaultRegistry::Server::answerAll(Wire& wire, tcp::socket& 
 
 asio::awaitable<bool> FaultRegistry::Server::answerOne(Wire& wire, tcp::socket& socket,
                                                        const Request& request) {
-  const Fault fault = registry.fault();
+  const RegistryFault fault = registry.fault();
   const Asked asked = askedBy(request);
   const bool met = meets(fault, asked);
   if (met && fault.asked != Asked::everything) {
@@ -192,11 +192,11 @@ asio::awaitable<void> FaultRegistry::Server::sendPart(Wire& wire, Response respo
   co_await wire.write(bytes);
 }
 
-asio::awaitable<void> FaultRegistry::Server::sendLayer(Wire& wire, const Fault& fault) {
+asio::awaitable<void> FaultRegistry::Server::sendLayer(Wire& wire, const RegistryFault& fault) {
   std::string layer = registry.blobs_.layer;
   if (fault.wrongBytes) layer.back() = '!';
   const std::size_t end = std::min(layer.size(), fault.stallAfter);
-  const bool slow = fault.bytesPerSecond != Fault::kNever;
+  const bool slow = fault.bytesPerSecond != RegistryFault::kNever;
   const std::size_t most =
       slow ? std::max<std::size_t>(1, fault.bytesPerSecond * static_cast<std::size_t>(kPiece.count()) / 1000)
            : layer.size();
@@ -207,7 +207,8 @@ asio::awaitable<void> FaultRegistry::Server::sendLayer(Wire& wire, const Fault& 
   if (end < layer.size()) co_await pause(1h);
 }
 
-std::optional<Response> FaultRegistry::Server::refuse(const Request& request, const Fault& fault) const {
+std::optional<Response> FaultRegistry::Server::refuse(const Request& request,
+                                                      const RegistryFault& fault) const {
   const Asked asked = askedBy(request);
   const bool met = meets(fault, asked);
   if (met && fault.html) return answer(200, "<!doctype html><title>Log in</title>", "text/html");
@@ -234,7 +235,7 @@ std::optional<Response> FaultRegistry::Server::refuse(const Request& request, co
   return response;
 }
 
-Response FaultRegistry::Server::respond(const Request& request, const Fault& fault) const {
+Response FaultRegistry::Server::respond(const Request& request, const RegistryFault& fault) const {
   if (auto refusal = refuse(request, fault)) return std::move(*refusal);
   const auto& blobs = registry.blobs_;
   const auto target = pathOf(request);
@@ -266,7 +267,7 @@ FaultRegistry::~FaultRegistry() {
   if (thread_.joinable()) thread_.join();
 }
 
-Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, Fault fault,
+Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, RegistryFault fault,
                                                             const std::optional<Certificate>& certificate) {
   FB_TRY(auto blobs, makeBlobs(image));
   std::unique_ptr<FaultRegistry> registry(new FaultRegistry(std::move(blobs)));
@@ -291,12 +292,12 @@ Result<std::unique_ptr<FaultRegistry>> FaultRegistry::start(const Image& image, 
   return registry;
 }
 
-void FaultRegistry::set(Fault fault) {
+void FaultRegistry::set(RegistryFault fault) {
   const std::lock_guard lock(mutex_);
   fault_ = std::move(fault);
 }
 
-Fault FaultRegistry::fault() const {
+RegistryFault FaultRegistry::fault() const {
   const std::lock_guard lock(mutex_);
   return fault_;
 }

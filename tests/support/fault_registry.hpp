@@ -27,7 +27,7 @@ enum class Asked : std::uint8_t { everything, token, resolve, manifest, config, 
 enum class Cut : std::uint8_t { never, before_headers, amid_headers, amid_body, reset_within_body };
 
 /// How the registry treats its clients. Several faults can be active at once.
-struct Fault {
+struct RegistryFault {
   static constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
   /// The requests that reset, silent, garbage, status, cut, html and delay apply to. `everything`: the
@@ -58,14 +58,14 @@ struct Fault {
 /// gives the same image.
 class FaultRegistry {
  public:
-  static Result<std::unique_ptr<FaultRegistry>> start(const Image& image, Fault fault,
+  static Result<std::unique_ptr<FaultRegistry>> start(const Image& image, RegistryFault fault,
                                                       const std::optional<Certificate>& certificate = {});
   FaultRegistry(const FaultRegistry&) = delete;
   FaultRegistry& operator=(const FaultRegistry&) = delete;
   ~FaultRegistry();
 
   /// Applies to all later requests; a stalled answer stays stalled.
-  void set(Fault fault);
+  void set(RegistryFault fault);
   /// Slow answers, including current ones, send the rest of their layer at once.
   void stopCrawling() { hurry_ = true; }
   /// "127.0.0.1:PORT"
@@ -80,7 +80,7 @@ class FaultRegistry {
  private:
   struct Server;
   explicit FaultRegistry(ImageBlobs blobs);
-  [[nodiscard]] Fault fault() const;
+  [[nodiscard]] RegistryFault fault() const;
 
   ImageBlobs blobs_;
   std::unique_ptr<Server> server_;
@@ -88,7 +88,7 @@ class FaultRegistry {
   std::atomic<unsigned> requests_{0};
   std::atomic<bool> hurry_{false};
   mutable std::mutex mutex_;
-  Fault fault_;  // guarded by mutex_
+  RegistryFault fault_;  // guarded by mutex_
   std::thread thread_;
 };
 

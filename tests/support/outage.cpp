@@ -13,7 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCeiling = 30s;
 constexpr const char* kVersion = "1.8.3";
 
 }  // namespace
@@ -35,7 +34,8 @@ Result<std::unique_ptr<Outage>> Outage::open() {
 }
 
 Result<> Outage::openRegistries() {
-  const auto open = [&](std::unique_ptr<FaultRegistry>& registry, const char* name, Fault fault) -> Result<> {
+  const auto open = [&](std::unique_ptr<FaultRegistry>& registry, const char* name,
+                        RegistryFault fault) -> Result<> {
     const Image image{.reference = "shop/image:1",
                       .files = {{std::string("bin/") + name, testProgram("shop-httpd-1.8.3")}},
                       .entrypoint = {std::string("/bin/") + name},
@@ -43,9 +43,9 @@ Result<> Outage::openRegistries() {
     FB_TRY(registry, FaultRegistry::start(image, fault));
     return shop_->node->speak("http", registry->address());
   };
-  Fault busy;
+  RegistryFault busy;
   busy.status = 503;
-  Fault silent;
+  RegistryFault silent;
   silent.silent = true;
   FB_CHECK(open(busy_, "payment", busy));
   FB_CHECK(open(silent_, "search", silent));

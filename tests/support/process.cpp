@@ -146,6 +146,10 @@ void ChildProcess::killAndReap() {
   pid_ = 0;
 }
 
+std::string namespaceLink(pid_t pid, const std::string& kind) {
+  return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/ns/" + kind);
+}
+
 Result<Output> run(const Command& command, std::chrono::milliseconds deadline) {
   Command toFile = command;
   const sys::UniqueFd fd(::memfd_create("output", MFD_CLOEXEC));

@@ -51,6 +51,9 @@ class ChildProcess {
   std::optional<ExitCode> ended_;
 };
 
+/// Where /proc/PID/ns/KIND leads, for example "net:[4026531840]"; throws if the process is gone.
+std::string namespaceLink(pid_t pid, const std::string& kind);
+
 struct Output {
   ExitCode code = 0;
   std::string text;  // stdout and stderr, interleaved

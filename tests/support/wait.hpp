@@ -9,6 +9,10 @@
 
 namespace fallbackd::e2e {
 
+/// How long a test waits for what must happen: longer than any successful step takes on a machine that others
+/// share.
+inline constexpr std::chrono::seconds kCeiling{60};
+
 /// Checks every millisecond until `predicate` holds; false if it does not within `deadline`. For conditions
 /// of other processes that nothing announces; if there is an event, wait for the event.
 template <class Predicate>

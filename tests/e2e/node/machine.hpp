@@ -9,9 +9,6 @@
 
 namespace fallbackd::e2e {
 
-/// The limit of every wait: an emulated machine is slow.
-inline constexpr std::chrono::seconds kCeiling{60};
-
 /// False on any other machine: there such tests skip everything. Read from the kernel's arguments, because a
 /// variable could be set by mistake.
 inline bool onANode() {
