@@ -122,6 +122,7 @@ asio::awaitable<Result<>> Launch::prepare() {
     order_.healthArgv = probeArgv_;
   }
   FB_CO_CHECK(parts_.confinement.apply(request, order_, notes_));
+  fileLabel_ = order_.fileLabel;
   FB_CO_TRY(const auto owner, ownerOnHost());
   const auto begun = co_await begin();
   if (!begun) co_return tl::unexpected<Error>(begun.error());
@@ -174,13 +175,13 @@ void Launch::noteProbe() {
 
 Result<> Launch::makeFifos(uid_t owner) {
   const auto& id = request_.recoveryId;
-  auto made = parts_.grounds.fifos->make(id, owner);
+  auto made = parts_.grounds.fifos->make(id, owner, fileLabel_);
   if (!made && made.error().errnum == ENOENT) {
     // Somebody removed the run folder: create it again.
     FB_TRY(auto fifos, FifoFolders::open(parts_.options.runDir));
     parts_.grounds.fifos = std::make_shared<const FifoFolders>(std::move(fifos));
     grounds_ = parts_.grounds;
-    made = parts_.grounds.fifos->make(id, owner);
+    made = parts_.grounds.fifos->make(id, owner, fileLabel_);
   }
   fifosMade_ = made.has_value();
   return made;

@@ -64,6 +64,7 @@ class Launch {
   std::vector<std::string> notes_;
   PauseCheck pauseCheck_;
   LaunchOrder order_;
+  std::string fileLabel_;  // the order's
   LaunchFds fds_;
   CgroupLeaf leaf_;
   BegunLaunch begun_;

@@ -17,7 +17,7 @@ namespace fallbackd::launcher {
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0x31424c46;  // "FLB1": the digit is the version of the encoding
+constexpr std::uint32_t kMagic = 0x32424c46;  // "FLB2": the digit is the version of the encoding
 constexpr std::size_t kMaxTexts = 4096;       // arguments, variables
 constexpr std::size_t kMaxGroups = 256;
 constexpr std::size_t kMaxRootFiles = 64;
@@ -56,9 +56,10 @@ bool valid(const LaunchOrder& order) {
     return entry.find('=') != std::string::npos && entry[0] != '=';
   };
   return (!order.argv.empty() || !order.healthArgv.empty()) && clean(order.argv) && clean(order.healthArgv) &&
-         clean(order.env) && std::all_of(order.env.begin(), order.env.end(), names) &&
-         normalPath(order.workingDir) && order.pids <= PidNamespace::host && order.healthTimeoutNs >= 0 &&
-         order.oomScoreAdj >= -1000 && order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
+         withoutNul(order.fileLabel) && clean(order.env) &&
+         std::all_of(order.env.begin(), order.env.end(), names) && normalPath(order.workingDir) &&
+         order.pids <= PidNamespace::host && order.healthTimeoutNs >= 0 && order.oomScoreAdj >= -1000 &&
+         order.oomScoreAdj <= 1000 && wholeFilter(order.seccomp) &&
          std::all_of(
              order.attributes.begin(), order.attributes.end(),
              [](const ProcessAttribute& one) { return !one.file.empty() && normalPath("/" + one.file); }) &&
@@ -101,6 +102,7 @@ void fields(auto& wire, Of<LaunchOrder> auto& order) {
     in.text(attribute.file);
     in.text(attribute.value);
   });
+  wire.text(order.fileLabel);
   wire.list(order.limits, kMaxLimits, [](auto& in, auto& limit) {
     in.number(limit.resource);
     in.number(limit.soft);

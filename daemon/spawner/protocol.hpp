@@ -69,6 +69,7 @@ struct LaunchOrder {
   std::string seccomp;             // array of struct sock_filter; empty: no filter
   bool filterLetsWait = false;     // the filter allows starting and watching a health check
   std::vector<ProcessAttribute> attributes;
+  std::string fileLabel;             // SELinux's for the files of the new root; empty: none
   std::vector<ProcessLimit> limits;  // override those that every fallback gets
   PidNamespace pids = PidNamespace::own;
   sys::NamespaceId sandboxPids;  // of the sandbox's PID namespace; for PidNamespace::sandbox

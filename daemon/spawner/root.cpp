@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <climits>
@@ -80,16 +81,22 @@ void enterRoot(int reports) {
   }
 }
 
-/// Root in the sandbox's user namespace is not root outside of it.
-void giveOwner(ChildPlan& plan, const char* path) {
-  if (!plan.order.sandboxUsers) return;
-  if (::lchown(path, plan.order.rootUid, plan.order.rootGid) != 0) giveUp(plan, Step::root_owner);
+/// Gives a file of the root to the pod: root in the sandbox's user namespace is not root outside of it, and
+/// SELinux allows a container only files with a container's label.
+void giveToPod(ChildPlan& plan, const char* path) {
+  const auto& order = plan.order;
+  if (order.sandboxUsers && ::lchown(path, order.rootUid, order.rootGid) != 0) giveUp(plan, Step::root_owner);
+  if (!order.fileLabel.empty() &&
+      ::lsetxattr(path, "security.selinux", order.fileLabel.c_str(), order.fileLabel.size() + 1, 0) != 0) {
+    giveUp(plan.reports, Step::root_label, path);
+  }
 }
 
-void giveOwnerOfBareRoot(ChildPlan& plan) {
-  giveOwner(plan, ".");
-  for (const char* folder : kFolders) giveOwner(plan, folder);
-  for (const auto& device : kDevices) giveOwner(plan, device.path);
+void giveBareRootToPod(ChildPlan& plan) {
+  giveToPod(plan, ".");
+  for (const char* folder : kFolders) giveToPod(plan, folder);
+  for (const auto& device : kDevices) giveToPod(plan, device.path);
+  for (const auto& link : kLinks) giveToPod(plan, link.path);
 }
 
 void makeFolders(ChildPlan& plan) {
@@ -97,7 +104,7 @@ void makeFolders(ChildPlan& plan) {
     if (::mkdir(plan.folders[i].c_str(), 0755) != 0 && errno != EEXIST) {
       giveUp(plan, Step::root_folder, static_cast<int>(i));
     }
-    giveOwner(plan, plan.folders[i].c_str());
+    giveToPod(plan, plan.folders[i].c_str());
   }
 }
 
@@ -119,7 +126,7 @@ void writeFiles(ChildPlan& plan) {
     if (!writeFile(file.path.c_str() + 1, file.mode, file.content)) {
       giveUp(plan, Step::root_file, static_cast<int>(i));
     }
-    giveOwner(plan, file.path.c_str() + 1);
+    giveToPod(plan, file.path.c_str() + 1);
   }
   // The target of a mounted file.
   for (std::size_t i = 0; i < plan.order.mounts.size(); ++i) {
@@ -280,14 +287,14 @@ void buildBareRoot(int reports) {
 }
 
 void buildRoot(ChildPlan& plan) {
-  giveOwnerOfBareRoot(plan);
+  giveBareRootToPod(plan);
   makeFolders(plan);
   writeFiles(plan);
   mountProc(plan);
   if (::mount("tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, plan.tmpOptions.c_str()) != 0) {
     giveUp(plan, Step::tmp_mount);
   }
-  giveOwner(plan, "tmp");
+  giveToPod(plan, "tmp");
   if (::mount(nullptr, ".", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, nullptr) !=
       0) {
     giveUp(plan, Step::root_read_only);

@@ -27,6 +27,7 @@ namespace fallbackd::launcher {
   X(root_link, rootfs, "create link")                                       \
   X(root_file, rootfs, "write file")                                        \
   X(root_owner, rootfs, "give the root its owner")                          \
+  X(root_label, rootfs, "label the root")                                   \
   X(proc_mount, rootfs, "mount /proc")                                      \
   X(oom_score, identity, "set oom_score_adj")                               \
   X(tmp_mount, rootfs, "mount /tmp")                                        \

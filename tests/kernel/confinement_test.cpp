@@ -5,7 +5,9 @@
 #include "launch_fixture.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <sys/resource.h>
+#include <sys/xattr.h>
 
 #include <gmock/gmock.h>
 
@@ -31,6 +33,23 @@ class Confinement : public LaunchTest {
     auto wanted = request({"attack"});
     wanted.workload.security.seccomp = {SecurityProfile::Type::localhost, "profile.json"};
     return wanted;
+  }
+  /// A kernel with SELinux, on which the pause process's program has a label; empty: none.
+  launcher::KernelFolders seLinuxKernel(pid_t pause, const std::string& programLabel) const {
+    const auto kernel = folder / "kernel";
+    writeText(kernel / "proc" / "filesystems", "nodev\tselinuxfs\n");
+    const auto program = kernel / "proc" / std::to_string(pause) / "exe";
+    writeText(program, "");
+    const auto* label = programLabel.c_str();
+    EXPECT_TRUE(programLabel.empty() ||
+                ::setxattr(program.c_str(), "security.selinux", label, programLabel.size() + 1, 0) == 0)
+        << std::strerror(errno);
+    return {kernel / "proc", kernel / "sys"};
+  }
+  static std::string fileLabelOf(int file) {
+    char label[256] = {};
+    EXPECT_GT(::fgetxattr(file, "security.selinux", label, sizeof label - 1), 0) << std::strerror(errno);
+    return label;
   }
 };
 
@@ -165,20 +184,41 @@ TEST_F(Confinement, WithoutTheKernelsListAMissingProfileIsNamed) {
   EXPECT_THAT(error.message(), HasSubstr("fallbackd-no-such-profile is not loaded"));
 }
 
-// On a node with neither AppArmor nor SELinux. labels_test tests the decision on fake /sys and /proc trees;
-// this tests that the launch writes the label.
+// labels_test tests the decision on fake /sys and /proc trees; this tests that the launch writes the label.
 TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
-  const auto kernel = folder / "kernel";
-  writeText(kernel / "proc" / "filesystems", "nodev\tselinuxfs\n");
-  auto given = options();
-  given.kernel = {kernel / "proc", kernel / "sys"};
-  launcherWith(given);
   auto wanted = request({"wait"});
-  wanted.workload.security.seLinuxLabel = "system_u:system_r:container_t:s0";
-  // The real kernel does not have this attribute: a fallback must not run without its label.
+  auto given = options();
+  given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "system_u:object_r:container_file_t:s0:c1,c2");
+  launcherWith(given);
+  // No policy has this label, and most kernels not even the attribute: a fallback must not run without its
+  // label.
+  wanted.workload.security.seLinuxLabel = "no:such:label:s0";
   const auto error = refusal(wanted);
   EXPECT_EQ(error.stage, Stage::identity);
   EXPECT_THAT(error.message(), HasSubstr("label the process by attr/exec"));
+}
+
+// SELinux allows a container to execute only files with a container's label. Other pods share the copy: no
+// categories.
+TEST_F(Confinement, TheBinaryIsLabelledLikeTheFilesOfAnImage) {
+  auto wanted = request({"wait"});
+  auto given = options();
+  given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "system_u:object_r:container_file_t:s0:c1,c2");
+  launcherWith(given);
+  wanted.workload.security.seLinuxLabel = "no:such:label:s0";
+  refusal(wanted);
+  EXPECT_EQ(fileLabelOf(wanted.executable->get()), "system_u:object_r:container_file_t:s0");
+}
+
+TEST_F(Confinement, WithoutTheLabelOfTheSandboxesFilesNothingRuns) {
+  auto wanted = request({"wait"});
+  auto given = options();
+  given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "");
+  launcherWith(given);
+  wanted.workload.security.seLinuxLabel = "no:such:label:s0";
+  const auto error = refusal(wanted);
+  EXPECT_EQ(error.stage, Stage::identity);
+  EXPECT_THAT(error.message(), HasSubstr("read the SELinux label of"));
 }
 
 }  // namespace fallbackd::test

@@ -75,7 +75,7 @@ class Hang : public LaunchTest {
   std::optional<Fifos> makeFifos() {
     using launcher::FifoEnd;
     const auto folders = launcher::FifoFolders::open(folder / "fifos");
-    if (!folders || !folders->make("r1", 0)) return std::nullopt;
+    if (!folders || !folders->make("r1", 0, "")) return std::nullopt;
     auto out = folders->openFifo("r1", "stdout", FifoEnd::process);
     auto err = folders->openFifo("r1", "stderr", FifoEnd::process);
     auto daemonOut = folders->openFifo("r1", "stdout", FifoEnd::daemon);

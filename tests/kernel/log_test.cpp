@@ -158,7 +158,7 @@ TEST_F(Logs, ALinkIsWhereCollectorsLook) {
 
 TEST_F(Logs, NothingLeavesTheFifoBeforeItIsInTheFile) {
   const auto fifos = launcher::FifoFolders::open(folder / "fifos");
-  ASSERT_TRUE(fifos && fifos->make("r1", 0));
+  ASSERT_TRUE(fifos && fifos->make("r1", 0, ""));
   auto out = fifos->openFifo("r1", "stdout", launcher::FifoEnd::process);
   auto err = fifos->openFifo("r1", "stderr", launcher::FifoEnd::process);
   ASSERT_TRUE(out && err);

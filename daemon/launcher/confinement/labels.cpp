@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <string_view>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 namespace fallbackd::launcher {
@@ -75,6 +77,8 @@ Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
   return {};
 }
 
+constexpr const char* kSeLinuxLabel = "security.selinux";
+
 Result<> addSeLinux(const KernelFolders& kernel, pid_t pause, const std::string& wanted,
                     std::vector<ProcessAttribute>& out) {
   std::string label = wanted;
@@ -101,6 +105,35 @@ Result<std::vector<ProcessAttribute>> processLabels(const KernelFolders& kernel,
   }
   if (hasSeLinux(kernel)) FB_CHECK(addSeLinux(kernel, pause, security.seLinuxLabel, attributes));
   return attributes;
+}
+
+std::string withoutCategories(const std::string& label) {
+  const auto parts = split(label, ':');
+  if (parts.size() < 4) return label;
+  const auto level = parts[3].substr(0, parts[3].find('-'));
+  return std::string(parts[0]) + ":" + std::string(parts[1]) + ":" + std::string(parts[2]) + ":" +
+         std::string(level);
+}
+
+Result<std::string> fileLabel(const KernelFolders& kernel, pid_t pause) {
+  if (!hasSeLinux(kernel)) return std::string();
+  const std::string program = kernel.proc + "/" + std::to_string(pause) + "/exe";
+  std::string label(4096, '\0');
+  const ssize_t length = ::getxattr(program.c_str(), kSeLinuxLabel, label.data(), label.size());
+  if (length < 0) return failErrno(Stage::identity, "read the SELinux label of " + program);
+  label.resize(static_cast<std::size_t>(length));
+  while (!label.empty() && label.back() == '\0') label.pop_back();
+  return withoutCategories(label);
+}
+
+Result<> labelFile(int file, const std::string& label) {
+  std::string present(label.size() + 1, '\0');
+  const ssize_t length = ::fgetxattr(file, kSeLinuxLabel, present.data(), present.size());
+  if (length >= 0 && std::string_view(present.c_str()) == label) return {};
+  if (::fsetxattr(file, kSeLinuxLabel, label.c_str(), label.size() + 1, 0) != 0) {
+    return failErrno(Stage::identity, "give a file the SELinux label " + label);
+  }
+  return {};
 }
 
 }  // namespace fallbackd::launcher

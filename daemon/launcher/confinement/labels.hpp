@@ -25,4 +25,13 @@ Result<std::vector<ProcessAttribute>> processLabels(const KernelFolders& kernel,
                                                     const config::Security& security,
                                                     std::vector<std::string>& notes);
 
+/// SELinux: the label of the files that a container of the pod gets from its image, taken from the pause
+/// process's program, but without the pod's categories: all pods of a node share the copy of a binary. Empty
+/// if the node has no SELinux. Stage identity.
+Result<std::string> fileLabel(const KernelFolders& kernel, pid_t pause);
+/// "USER:ROLE:TYPE:s0:c1,c2" becomes "USER:ROLE:TYPE:s0"; of a range of levels the lower one stays.
+std::string withoutCategories(const std::string& label);
+/// Gives the file of a descriptor a SELinux label, unless it has it. Stage identity.
+Result<> labelFile(int file, const std::string& label);
+
 }  // namespace fallbackd::launcher

@@ -63,6 +63,8 @@ Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
   // A profile of the node may deny anything except execveat.
   order.filterLetsWait = security.seccomp.type == config::SecurityProfile::Type::runtime_default;
   FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
+  FB_TRY(order.fileLabel, fileLabel(kernel_, request.sandbox.pausePid));
+  if (!order.fileLabel.empty()) FB_CHECK(labelFile(request.executable->get(), order.fileLabel));
   const bool chosen = std::any_of(security.rlimits.begin(), security.rlimits.end(),
                                   [](const auto& limit) { return limit.resource == RLIMIT_NOFILE; });
   if (const auto usual = chosen ? std::nullopt : openFiles(request.sandbox.pausePid))

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 namespace fallbackd::launcher {
 
@@ -32,7 +33,7 @@ std::vector<std::string> FifoFolders::ids() const {
   return sys::listDir(Stage::logs, folder_.dir()).value_or(std::vector<std::string>{});
 }
 
-Result<> FifoFolders::make(const std::string& recoveryId, uid_t owner) const {
+Result<> FifoFolders::make(const std::string& recoveryId, uid_t owner, const std::string& label) const {
   FB_CHECK(remove(recoveryId));
   FB_TRY(const auto folder, sys::OwnedFolder::make(Stage::logs, folder_.dir(), recoveryId));
   const int dir = folder.dir().get();
@@ -42,6 +43,11 @@ Result<> FifoFolders::make(const std::string& recoveryId, uid_t owner) const {
     // In this order: changing another user's file would take CAP_FOWNER.
     if (::fchmodat(dir, name, 0660, 0) != 0 || ::fchownat(dir, name, owner, 0, AT_SYMLINK_NOFOLLOW) != 0) {
       return failErrno(Stage::logs, "give FIFO " + what + " to user " + std::to_string(owner));
+    }
+    if (label.empty()) continue;
+    const auto path = "/proc/self/fd/" + std::to_string(dir) + "/" + name;
+    if (::lsetxattr(path.c_str(), "security.selinux", label.c_str(), label.size() + 1, 0) != 0) {
+      return failErrno(Stage::logs, "give FIFO " + what + " the SELinux label " + label);
     }
   }
   return {};

@@ -28,8 +28,9 @@ class FifoFolders {
   [[nodiscard]] std::vector<std::string> ids() const;
 
   /// Creates the folder and both FIFOs from scratch. `owner`: the process's user on the host, so that it may
-  /// reopen its own /dev/stdout; root reads through the group, without CAP_DAC_OVERRIDE.
-  [[nodiscard]] Result<> make(const std::string& recoveryId, uid_t owner) const;
+  /// reopen its own /dev/stdout; root reads through the group, without CAP_DAC_OVERRIDE. `label`: SELinux's;
+  /// empty: none.
+  [[nodiscard]] Result<> make(const std::string& recoveryId, uid_t owner, const std::string& label) const;
   /// `name`: "stdout" or "stderr". Reason unsafe_file_type if it is no longer a FIFO. Only for new
   /// FIFOs: a program that has one open can make this call hang (OpenFifosQuestion).
   [[nodiscard]] Result<sys::UniqueFd> openFifo(const std::string& recoveryId, const std::string& name,

@@ -23,6 +23,7 @@ using testing::HasSubstr;
 
 constexpr const char* kUnit = "fallbackd.service";
 constexpr const char* kDropIn = "/etc/systemd/system/fallbackd.service.d";
+constexpr const char* kSeLinuxDropIn = "/usr/share/doc/fallbackd/examples/selinux.conf";
 constexpr std::uint16_t kTelemetry = 9477;
 
 Result<std::string> dpkg(std::vector<std::string> arguments) {
@@ -52,6 +53,11 @@ class Unit : public testing::Test {
         << "apiVersion: fallbackd.io/v1\ntelemetry: {listen: \"127.0.0.1:" << kTelemetry
         << "\", logLevel: debug}\nworkloads:\n"
         << checkoutWorkload(image());
+    if (fs::exists("/sys/fs/selinux/enforce")) {
+      fs::create_directories(kDropIn);
+      fs::copy_file(kSeLinuxDropIn, fs::path(kDropIn) / "selinux.conf", fs::copy_options::overwrite_existing);
+      E2E_CHECK(systemctl({"daemon-reload"}));
+    }
     E2E_CHECK(systemctl({"restart", kUnit}));
   }
   void TearDown() override {

@@ -93,5 +93,16 @@ TEST_F(Labels, SeLinuxUsesTheSandboxesLabelOrTheWorkloads) {
   EXPECT_THAT(written(labels()), ElementsAre("attr/exec=system_u:system_r:other_t:s0"));
 }
 
+TEST(FileLabels, LoseTheirCategories) {
+  EXPECT_EQ(withoutCategories("system_u:object_r:container_file_t:s0:c1,c2"),
+            "system_u:object_r:container_file_t:s0");
+  EXPECT_EQ(withoutCategories("system_u:object_r:container_file_t:s0-s0:c0.c1023"),
+            "system_u:object_r:container_file_t:s0");
+  EXPECT_EQ(withoutCategories("system_u:object_r:container_file_t:s0"),
+            "system_u:object_r:container_file_t:s0");
+  EXPECT_EQ(withoutCategories("system_u:object_r:container_file_t"), "system_u:object_r:container_file_t")
+      << "no levels";
+}
+
 }  // namespace
 }  // namespace fallbackd::launcher

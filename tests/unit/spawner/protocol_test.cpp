@@ -35,6 +35,7 @@ LaunchOrder orderWithEverything() {
   order.seccomp = std::string(16, 'f');
   order.filterLetsWait = true;
   order.attributes = {{"attr/exec", "label"}};
+  order.fileLabel = "file label";
   order.limits = {{7, 1, ~0ULL}};
   order.pids = PidNamespace::sandbox;
   order.sandboxPids = {3, 4026531836};
@@ -80,6 +81,7 @@ TEST(Protocol, LaunchOrderKeepsEveryField) {
   ASSERT_EQ(got.attributes.size(), 1U);
   EXPECT_EQ(got.attributes[0].file, "attr/exec");
   EXPECT_EQ(got.attributes[0].value, "label");
+  EXPECT_EQ(got.fileLabel, want.fileLabel);
   ASSERT_EQ(got.limits.size(), 1U);
   EXPECT_EQ(got.limits[0].resource, 7U);
   EXPECT_EQ(got.limits[0].soft, 1U);
@@ -139,27 +141,28 @@ std::string hexOf(const std::string& bytes) {
   return toHex(std::as_bytes(std::span(bytes)));
 }
 
-// To change these bytes, change the version, which is the digit in "FLB1".
-TEST(Protocol, TheBytesAreThoseOfVersion1) {
-  EXPECT_EQ(hexOf(encoded(Order(SpareOrder{}))), "464c423107000000");
-  EXPECT_EQ(hexOf(encoded(Order(AbortOrder{42}))), "464c4231020000002a00000000000000");
-  EXPECT_EQ(hexOf(encoded(Report(ReadyReport{}))), "464c423103000000");
-  EXPECT_EQ(hexOf(encoded(Report(SpareReport{4}))), "464c4231080000000400000000000000");
+// To change these bytes, change the version, which is the digit in "FLB2".
+TEST(Protocol, TheBytesAreThoseOfVersion2) {
+  EXPECT_EQ(hexOf(encoded(Order(SpareOrder{}))), "464c423207000000");
+  EXPECT_EQ(hexOf(encoded(Order(AbortOrder{42}))), "464c4232020000002a00000000000000");
+  EXPECT_EQ(hexOf(encoded(Report(ReadyReport{}))), "464c423203000000");
+  EXPECT_EQ(hexOf(encoded(Report(SpareReport{4}))), "464c4232080000000400000000000000");
   EXPECT_EQ(hexOf(encoded(Report(StartedReport{1, 4711, 10, 20, 30}))),
-            "464c4231040000000100000000000000671200000a0000000000000014000000000000001e00000000000000");
+            "464c4232040000000100000000000000671200000a0000000000000014000000000000001e00000000000000");
   EXPECT_EQ(hexOf(encoded(Report(FailedReport{2, Stage{}, Reason{}, 40, "why"}))),
-            "464c423105000000020000000000000000002800000003000000776879");
-  EXPECT_EQ(hexOf(encoded(Report(ExitedReport{3, true, 9}))), "464c42310600000003000000000000000109000000");
-  EXPECT_EQ(hexOf(encoded(Report(PassedReport{5}))), "464c4231090000000500000000000000");
+            "464c423205000000020000000000000000002800000003000000776879");
+  EXPECT_EQ(hexOf(encoded(Report(ExitedReport{3, true, 9}))), "464c42320600000003000000000000000109000000");
+  EXPECT_EQ(hexOf(encoded(Report(PassedReport{5}))), "464c4232090000000500000000000000");
   EXPECT_EQ(hexOf(encoded(orderWithEverything())),
-            "464c4231010000000300000008000000636865636b6f75740b0000002d2d706f72743d3830383000000000020000"
+            "464c4232010000000300000008000000636865636b6f75740b0000002d2d706f72743d3830383000000000020000"
             "0008000000636865636b6f75740e0000002d2d6865616c74682d636865636b0300000003000000413d3106000000"
             "454d5054593d0a000000455155414c533d613d62080000002f7661722f6c6962fcff0000fdff0000030000000100"
             "00000200000003000000009435770000000000000004000000001bfcffff01000000000100001000000066666666"
-            "666666666666666666666666010100000009000000617474722f65786563050000006c6162656c01000000070000"
-            "000100000000000000ffffffffffffffff010300000000000000fcffffef0000000001a0860100a1860100010000"
-            "000a0000002f6574632f686f737473a4010000140000003132372e302e302e31096c6f63616c686f73740a020000"
-            "00080000002f6574632f617070010d0000002f6574632f6f6e652e636f6e660001");
+            "666666666666666666666666010100000009000000617474722f65786563050000006c6162656c0a00000066696c"
+            "65206c6162656c01000000070000000100000000000000ffffffffffffffff010300000000000000fcffffef0000"
+            "000001a0860100a1860100010000000a0000002f6574632f686f737473a4010000140000003132372e302e302e31"
+            "096c6f63616c686f73740a02000000080000002f6574632f617070010d0000002f6574632f6f6e652e636f6e6600"
+            "01");
 }
 
 TEST(Protocol, AnOrderMayConsistOfAHealthCheckAlone) {
