@@ -19,11 +19,6 @@ using testing::Not;
 
 constexpr const char* kBinaryAnnotation = "fallbackd.io/binary.checkout";
 
-struct Asked {
-  int code = -1;
-  std::string text;
-};
-
 class CoverageE2e : public KubeNodeTest {
  protected:
   void SetUp() override {
@@ -63,13 +58,13 @@ class CoverageE2e : public KubeNodeTest {
                                {"name", "checkout"}, {"image", image}, {"command", json::array{"/shop"}}}}}}},
             {"status", json::object{{"phase", "Pending"}}}};
   }
-  [[nodiscard]] Asked ctl(std::vector<std::string> words) const {
+  [[nodiscard]] Output ctl(std::vector<std::string> words) const {
     words.insert(words.begin(), {binary("fallbackctl"), "coverage"});
     const auto ran = run({.argv = words});
     if (!ran) return {-1, ran.error().message()};
-    return {ran->code, ran->text};
+    return *ran;
   }
-  [[nodiscard]] Asked ask(std::vector<std::string> words = {}) const {
+  [[nodiscard]] Output ask(std::vector<std::string> words = {}) const {
     words.insert(words.end(), {"--socket", shop_->daemon->controlSocket().string()});
     return ctl(std::move(words));
   }

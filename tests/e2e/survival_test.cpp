@@ -30,11 +30,11 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr int kAtOnce = 4;         // pods that are created at once
-constexpr auto kStarting = 150ms;  // a kill during a daemon's start comes within this time
-constexpr auto kAtWork = 100ms;    // a later kill within this time after the last adoption
-constexpr auto kLaunching = 15ms;  // a kill during a launch within this time after its leaf was created
-constexpr int kSpawnerEvery = 10;  // every so many kills, the spawner is killed
+constexpr int kAtOnce = 4;          // pods that are created at once
+constexpr auto kStarting = 150ms;   // a kill during a daemon's start comes within this time
+constexpr auto kAtWork = 100ms;     // a later kill within this time after the last adoption
+constexpr auto kLaunchTime = 15ms;  // a kill during a launch within this time after its leaf was created
+constexpr int kSpawnerEvery = 10;   // every so many kills, the spawner is killed
 constexpr std::size_t kKindsOfRound = 3;  // starting, running, launching
 
 unsigned number(const char* variable, unsigned otherwise) {
@@ -168,7 +168,7 @@ class Survival : public testing::Test {
     std::thread starter([&] { started = shop_->kubelet->startPod(spec); });
     // The launch begins before containerd has reported to kubelet that the sandbox is ready.
     const bool launching = waitUntil(kCeiling, [&] { return fs::exists(leaf); });
-    pass(within(kLaunching));
+    pass(within(kLaunchTime));
     const auto journal = entriesOf(shop_->daemon->runFolder() / "journal");
     killDaemon();
     if (journal == survivors_.size()) ++figures_.whileLaunching;

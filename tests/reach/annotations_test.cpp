@@ -20,8 +20,8 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-const std::string kBinary = "fallbackd.io/binary.";
-const std::string kImage = "fallbackd.io/image.";
+const std::string kBinaryKey = "fallbackd.io/binary.";
+const std::string kImageKey = "fallbackd.io/image.";
 
 /// The daemon's highest usage during this object's life.
 class Usage {
@@ -81,8 +81,8 @@ class ReachAnnotations : public testing::Test {
     return spec;
   }
   static void choose(PodSpec& spec, const std::string& container, const std::string& image) {
-    spec.annotations[kBinary + container] = "checkout@1.8.3";
-    spec.annotations[kImage + container] = image;
+    spec.annotations[kBinaryKey + container] = "checkout@1.8.3";
+    spec.annotations[kImageKey + container] = image;
   }
   [[nodiscard]] std::optional<json::value> status() const {
     const auto answer = httpGet("127.0.0.1", shop_->daemon->telemetryPort(), "/status", 20s);

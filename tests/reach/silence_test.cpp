@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 // A daemon that ends unknown processes does so when it starts.
-constexpr auto kPatience = 4s;
+constexpr auto kUntilItEnds = 4s;
 
 class ReachSilence : public testing::Test {
  protected:
@@ -47,7 +47,7 @@ class ReachSilence : public testing::Test {
   }
   /// Checks for a while that it keeps serving, and that it answers at the end.
   void servesOn(const std::string& why) {
-    const bool ended = waitUntil(kPatience, [&] { return !runs(); });
+    const bool ended = waitUntil(kUntilItEnds, [&] { return !runs(); });
     ASSERT_FALSE(ended) << "the fallback was ended " << why;
     // Each answer comes from the same process: nothing was started in its place.
     EXPECT_TRUE(httpGet(pod_.ip, Shop::kPort, "/", 2s)) << "the pod does not serve";
