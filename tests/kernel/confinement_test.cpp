@@ -3,9 +3,11 @@
 // by making the calls.
 #include "base/strings.hpp"
 #include "launch_fixture.hpp"
+#include "launcher/confinement/security.hpp"
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <sys/resource.h>
 #include <sys/xattr.h>
 
@@ -14,6 +16,7 @@
 namespace fallbackd::test {
 
 using config::SecurityProfile;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class Confinement : public LaunchTest {
@@ -210,15 +213,17 @@ TEST_F(Confinement, TheBinaryIsLabelledLikeTheFilesOfAnImage) {
   EXPECT_EQ(fileLabelOf(wanted.executable->get()), "system_u:object_r:container_file_t:s0");
 }
 
-TEST_F(Confinement, WithoutTheLabelOfTheSandboxesFilesNothingRuns) {
-  auto wanted = request({"wait"});
-  auto given = options();
-  given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "");
-  launcherWith(given);
-  wanted.workload.security.seLinuxLabel = "no:such:label:s0";
-  const auto error = refusal(wanted);
-  EXPECT_EQ(error.stage, Stage::identity);
-  EXPECT_THAT(error.message(), HasSubstr("read the SELinux label of"));
+TEST_F(Confinement, AMissingLabelOfTheSandboxesFilesIsNoted) {
+  const auto wanted = request({"wait"});
+  const auto kernel = seLinuxKernel(wanted.sandbox.pausePid, "");
+  writeText(std::filesystem::path(kernel.proc) / std::to_string(wanted.sandbox.pausePid) / "attr/current",
+            "u:r:container_t:s0");
+  launcher::Confinement confinement("", kernel);
+  launcher::LaunchOrder order;
+  std::vector<std::string> notes;
+  ASSERT_TRUE(confinement.apply(wanted, order, notes));
+  EXPECT_EQ(order.fileLabel, "");
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("its files have no SELinux label of the pod: ")));
 }
 
 }  // namespace fallbackd::test

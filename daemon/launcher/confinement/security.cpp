@@ -25,6 +25,20 @@ std::optional<ProcessLimit> openFiles(pid_t pause) {
   return ProcessLimit{RLIMIT_NOFILE, std::min(of->soft, hard), hard};
 }
 
+/// Labels the binary; returns the label for the other files. Without one the fallback is confined all the
+/// same, but the policy may refuse to start it, or deny it a file.
+std::string labelFiles(const KernelFolders& kernel, const LaunchRequest& request,
+                       std::vector<std::string>& notes) {
+  auto label = fileLabel(kernel, request.sandbox.pausePid);
+  if (label && !label->empty()) {
+    const auto labelled = labelFile(request.executable->get(), *label);
+    if (!labelled) label = tl::unexpected<Error>(labelled.error());
+  }
+  if (label) return *label;
+  notes.push_back("its files have no SELinux label of the pod: " + label.error().message());
+  return {};
+}
+
 }  // namespace
 
 Result<> Confinement::prepare() {
@@ -63,8 +77,7 @@ Result<> Confinement::apply(const LaunchRequest& request, LaunchOrder& order,
   // A profile of the node may deny anything except execveat.
   order.filterLetsWait = security.seccomp.type == config::SecurityProfile::Type::runtime_default;
   FB_TRY(order.attributes, processLabels(kernel_, request.sandbox.pausePid, security, notes));
-  FB_TRY(order.fileLabel, fileLabel(kernel_, request.sandbox.pausePid));
-  if (!order.fileLabel.empty()) FB_CHECK(labelFile(request.executable->get(), order.fileLabel));
+  order.fileLabel = labelFiles(kernel_, request, notes);
   const bool chosen = std::any_of(security.rlimits.begin(), security.rlimits.end(),
                                   [](const auto& limit) { return limit.resource == RLIMIT_NOFILE; });
   if (const auto usual = chosen ? std::nullopt : openFiles(request.sandbox.pausePid))
