@@ -114,7 +114,10 @@ TEST_F(Pods, APodDeletedWhileItsRegistryIsSilentLeavesNothing) {
   silent.silent = true;
   E2E_TRY(const auto registry, FaultRegistry::start(image, silent));
   E2E_CHECK(shop_->node->speak("http", registry->address()));
-  reload(shop_->daemonOptions(registry->address() + "/shop/checkout:1"));
+  auto options = shop_->daemonOptions(registry->address() + "/shop/checkout:1");
+  // On a slow node the verdict of the usual 3 s comes before the pod's start is over.
+  options.extra = "detection: {reprobeInterval: 1s, responseTimeout: 10s}\n";
+  reload(options);
   E2E_TRY(const auto pod, shop_->kubelet->startPod(checkoutPod("web-0")));
   ASSERT_TRUE(waitsAs("asking"));
   E2E_CHECK(shop_->kubelet->removePod(pod));

@@ -23,7 +23,7 @@ using testing::HasSubstr;
 
 constexpr const char* kUnit = "fallbackd.service";
 constexpr const char* kDropIn = "/etc/systemd/system/fallbackd.service.d";
-constexpr const char* kSeLinuxDropIn = "/usr/share/doc/fallbackd/examples/selinux.conf";
+constexpr const char* kSeLinuxDropIn = "/usr/share/fallbackd/selinux.conf";
 constexpr std::uint16_t kTelemetry = 9477;
 
 Result<std::string> dpkg(std::vector<std::string> arguments) {
