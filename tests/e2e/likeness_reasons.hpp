@@ -38,6 +38,8 @@ inline constexpr Reason kReasons[] = {
      "on cgroup v1 a leaf is created where something is limited or counted; elsewhere it would equal the "
      "pod's",
      kLegacyCgroups},
+    {"cgroup, misc", "", "/kubepods/*", "runc leaves its containers at the root of this v1 hierarchy",
+     kLegacyCgroups, true},
     {"mount /sys*", "*", kNothing, "there is no /sys: the machine stays hidden"},
     {"masked /sys/*", "*", "absent", "there is no /sys: the machine stays hidden"},
     {"path /sys", "folder 0555 0:0", "folder 0755 0:0", "there is no /sys: an empty folder"},
