@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -69,6 +71,19 @@ std::string describe(const sys::DirFd& folder) {
   return text.empty() ? process : process + ", " + text;
 }
 
+/// The kernel creates the top of a v2 tree with mode 0555, and fallbackd has no CAP_DAC_OVERRIDE; root may
+/// still give itself the right to write there.
+Result<sys::OwnedFolder> makeLockFolder(const sys::DirFd& top) {
+  auto folder = sys::OwnedFolder::make(Stage::cgroup, top, kLockFolder);
+  if (folder || folder.error().errnum != EACCES) return folder;
+  struct stat info {};
+  if (::fstat(top.get(), &info) != 0 || ::fchmod(top.get(), (info.st_mode & 07777) | S_IWUSR) != 0)
+    return folder;
+  folder = sys::OwnedFolder::make(Stage::cgroup, top, kLockFolder);
+  static_cast<void>(::fchmod(top.get(), info.st_mode & 07777));
+  return folder;
+}
+
 }  // namespace
 
 Result<NodeLock> NodeLock::take(const std::vector<sys::CgroupHierarchy>& hierarchies, const Holder& self) {
@@ -76,7 +91,7 @@ Result<NodeLock> NodeLock::take(const std::vector<sys::CgroupHierarchy>& hierarc
   if (hierarchy == nullptr) return fail(Stage::cgroup, Reason::not_found, "no cgroup file system is mounted");
   const std::string what = hierarchy->mountPoint + "/" + kLockFolder;
   FB_TRY(const auto root, sys::openDir(Stage::cgroup, hierarchy->mountPoint));
-  auto folder = sys::OwnedFolder::make(Stage::cgroup, root, kLockFolder);
+  auto folder = makeLockFolder(root);
   if (!folder) {
     folder.error().context = "lock the node by " + what + ": " + folder.error().context;
     return tl::unexpected<Error>(folder.error());

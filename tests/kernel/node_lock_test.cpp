@@ -4,7 +4,12 @@
 
 #include "launch_fixture.hpp"
 
+#include <array>
 #include <csignal>
+#include <filesystem>
+#include <linux/capability.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +19,18 @@ namespace fallbackd::test {
 
 using launcher::NodeLock;
 using ::testing::HasSubstr;
+
+/// Takes the capabilities to ignore modes from this process.
+class WithoutOverride {
+ public:
+  WithoutOverride() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> sets{};
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) ::_exit(2);
+    sets[0].effective &= ~(1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH);
+    if (::syscall(SYS_capset, &header, sets.data()) != 0) ::_exit(2);
+  }
+};
 
 /// A node for this test: the pod's cgroup is the top of its tree.
 class OneDaemon : public LaunchTest {
@@ -87,6 +104,29 @@ TEST_F(OneDaemon, OnlyRootCanOpenTheLock) {
     EXPECT_EQ(info.st_uid, 0U);
   }
   EXPECT_EQ(found, 1U);
+}
+
+/// As on a node with cgroup v2 alone: the kernel creates the top with this mode, and the unit has no
+/// CAP_DAC_OVERRIDE.
+TEST_F(OneDaemon, LocksATreeThatNobodyMayWriteTo) {
+  const auto top = folder / "top";
+  std::filesystem::create_directory(top);
+  auto node = node_.front();
+  node.mountPoint = top;
+  ASSERT_EQ(::chmod(top.c_str(), 0555), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const WithoutOverride confined;
+    ::_exit(NodeLock::take({node}, {"/etc/first.yaml", "/run/first"}) ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  struct stat info {};
+  ASSERT_EQ(::stat(top.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0555U) << "as it was";
+  EXPECT_TRUE(std::filesystem::exists(top / "fallbackd.lock"));
 }
 
 /// A nested node, as kind creates it.
