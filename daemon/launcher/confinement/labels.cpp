@@ -10,6 +10,7 @@
 #include <string_view>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include <utility>
 
 namespace fallbackd::launcher {
 
@@ -79,13 +80,19 @@ Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
 
 constexpr const char* kSeLinuxLabel = "security.selinux";
 
+/// The kernel ends some labels with a zero or a newline.
+std::string withoutEnd(std::string label) {
+  while (!label.empty() && (label.back() == '\0' || label.back() == '\n')) label.pop_back();
+  return label;
+}
+
 Result<> addSeLinux(const KernelFolders& kernel, pid_t pause, const std::string& wanted,
                     std::vector<ProcessAttribute>& out) {
   std::string label = wanted;
   if (label.empty()) {
     const std::string file = kernel.proc + "/" + std::to_string(pause) + "/attr/current";
     FB_TRY(label, sys::readFile(Stage::identity, file, 4096));
-    while (!label.empty() && (label.back() == '\0' || label.back() == '\n')) label.pop_back();
+    label = withoutEnd(std::move(label));
   }
   out.push_back({"attr/exec", label});
   return {};
@@ -122,14 +129,14 @@ Result<std::string> fileLabel(const KernelFolders& kernel, pid_t pause) {
   const ssize_t length = ::getxattr(program.c_str(), kSeLinuxLabel, label.data(), label.size());
   if (length < 0) return failErrno(Stage::identity, "read the SELinux label of " + program);
   label.resize(static_cast<std::size_t>(length));
-  while (!label.empty() && label.back() == '\0') label.pop_back();
-  return withoutCategories(label);
+  return withoutCategories(withoutEnd(std::move(label)));
 }
 
 Result<> labelFile(int file, const std::string& label) {
   std::string present(label.size() + 1, '\0');
   const ssize_t length = ::fgetxattr(file, kSeLinuxLabel, present.data(), present.size());
-  if (length >= 0 && std::string_view(present.c_str()) == label) return {};
+  if (length >= 0) present.resize(static_cast<std::size_t>(length));
+  if (length >= 0 && withoutEnd(std::move(present)) == label) return {};
   if (::fsetxattr(file, kSeLinuxLabel, label.c_str(), label.size() + 1, 0) != 0) {
     return failErrno(Stage::identity, "give a file the SELinux label " + label);
   }
