@@ -46,6 +46,9 @@ struct ProcessLimit {
   std::uint64_t hard = 0;
 };
 
+/// The extended attribute that holds a file's SELinux label.
+inline constexpr const char* kSeLinuxLabel = "security.selinux";
+
 /// Which processes the program sees.
 enum class PidNamespace : std::uint8_t {
   own,      // it is pid 1 of a new namespace

@@ -85,9 +85,9 @@ void enterRoot(int reports) {
 /// SELinux allows a container only files with a container's label.
 void giveToPod(ChildPlan& plan, const char* path) {
   const auto& order = plan.order;
-  // First the label: that of another user's file would take CAP_FOWNER.
+  // Label first: labelling another user's file needs CAP_FOWNER.
   if (!order.fileLabel.empty() &&
-      ::lsetxattr(path, "security.selinux", order.fileLabel.c_str(), order.fileLabel.size() + 1, 0) != 0) {
+      ::lsetxattr(path, kSeLinuxLabel, order.fileLabel.c_str(), order.fileLabel.size() + 1, 0) != 0) {
     giveUp(plan.reports, Step::root_label, path);
   }
   if (order.sandboxUsers && ::lchown(path, order.rootUid, order.rootGid) != 0) giveUp(plan, Step::root_owner);

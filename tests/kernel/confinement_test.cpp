@@ -49,6 +49,15 @@ class Confinement : public LaunchTest {
         << std::strerror(errno);
     return {kernel / "proc", kernel / "sys"};
   }
+  /// How a launch ends on a kernel with SELinux if the workload's label is in no policy; most kernels do not
+  /// even have the attribute. A fallback must not run without its label.
+  Error refusalOfLabel(launcher::LaunchRequest wanted) {
+    auto given = options();
+    given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "system_u:object_r:container_file_t:s0:c1,c2");
+    launcherWith(given);
+    wanted.workload.security.seLinuxLabel = "no:such:label:s0";
+    return refusal(std::move(wanted));
+  }
   static std::string fileLabelOf(int file) {
     char label[256] = {};
     EXPECT_GT(::fgetxattr(file, "security.selinux", label, sizeof label - 1), 0) << std::strerror(errno);
@@ -189,14 +198,7 @@ TEST_F(Confinement, WithoutTheKernelsListAMissingProfileIsNamed) {
 
 // labels_test tests the decision on fake /sys and /proc trees; this tests that the launch writes the label.
 TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
-  auto wanted = request({"wait"});
-  auto given = options();
-  given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "system_u:object_r:container_file_t:s0:c1,c2");
-  launcherWith(given);
-  // No policy has this label, and most kernels not even the attribute: a fallback must not run without its
-  // label.
-  wanted.workload.security.seLinuxLabel = "no:such:label:s0";
-  const auto error = refusal(wanted);
+  const auto error = refusalOfLabel(request({"wait"}));
   EXPECT_EQ(error.stage, Stage::identity);
   EXPECT_THAT(error.message(), HasSubstr("label the process by attr/exec"));
 }
@@ -204,12 +206,8 @@ TEST_F(Confinement, TheLabelIsWrittenBeforeTheBinaryIsExecuted) {
 // SELinux allows a container to execute only files with a container's label. Other pods share the copy: no
 // categories.
 TEST_F(Confinement, TheBinaryIsLabelledLikeTheFilesOfAnImage) {
-  auto wanted = request({"wait"});
-  auto given = options();
-  given.kernel = seLinuxKernel(wanted.sandbox.pausePid, "system_u:object_r:container_file_t:s0:c1,c2");
-  launcherWith(given);
-  wanted.workload.security.seLinuxLabel = "no:such:label:s0";
-  refusal(wanted);
+  const auto wanted = request({"wait"});
+  refusalOfLabel(wanted);
   EXPECT_EQ(fileLabelOf(wanted.executable->get()), "system_u:object_r:container_file_t:s0");
 }
 

@@ -78,8 +78,6 @@ Result<> addAppArmor(const KernelFolders& kernel, const SecurityProfile& wanted,
   return {};
 }
 
-constexpr const char* kSeLinuxLabel = "security.selinux";
-
 /// The kernel ends some labels with a zero or a newline.
 std::string withoutEnd(std::string label) {
   while (!label.empty() && (label.back() == '\0' || label.back() == '\n')) label.pop_back();

@@ -2,6 +2,7 @@
 #include "launcher/logs/fifo_folders.hpp"
 
 #include "launcher/logs/log_copy.hpp"
+#include "spawner/protocol.hpp"
 #include "sys/file.hpp"
 
 #include <fcntl.h>
@@ -42,8 +43,7 @@ Result<> FifoFolders::make(const std::string& recoveryId, uid_t owner, const std
     if (::mkfifoat(dir, name, 0600) != 0) return failErrno(Stage::logs, "make FIFO " + what);
     // In this order: changing another user's file would take CAP_FOWNER.
     const auto path = "/proc/self/fd/" + std::to_string(dir) + "/" + name;
-    if (!label.empty() &&
-        ::lsetxattr(path.c_str(), "security.selinux", label.c_str(), label.size() + 1, 0) != 0) {
+    if (!label.empty() && ::lsetxattr(path.c_str(), kSeLinuxLabel, label.c_str(), label.size() + 1, 0) != 0) {
       return failErrno(Stage::logs, "give FIFO " + what + " the SELinux label " + label);
     }
     if (::fchmodat(dir, name, 0660, 0) != 0 || ::fchownat(dir, name, owner, 0, AT_SYMLINK_NOFOLLOW) != 0) {
