@@ -3,13 +3,12 @@
 #include "launcher/node_lock.hpp"
 
 #include "launch_fixture.hpp"
+#include "without_capabilities.hpp"
 
 #include <array>
 #include <csignal>
 #include <filesystem>
-#include <linux/capability.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,18 +18,6 @@ namespace fallbackd::test {
 
 using launcher::NodeLock;
 using ::testing::HasSubstr;
-
-/// Takes the capabilities to ignore modes from this process.
-class WithoutOverride {
- public:
-  WithoutOverride() {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    std::array<__user_cap_data_struct, 2> sets{};
-    if (::syscall(SYS_capget, &header, sets.data()) != 0) ::_exit(2);
-    sets[0].effective &= ~(1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH);
-    if (::syscall(SYS_capset, &header, sets.data()) != 0) ::_exit(2);
-  }
-};
 
 /// A node for this test: the pod's cgroup is the top of its tree.
 class OneDaemon : public LaunchTest {
@@ -117,7 +104,7 @@ TEST_F(OneDaemon, LocksATreeThatNobodyMayWriteTo) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const WithoutOverride confined;
+    if (!giveUpCapabilities(1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH)) ::_exit(2);
     ::_exit(NodeLock::take({node}, {"/etc/first.yaml", "/run/first"}) ? 0 : 1);
   }
   int status = -1;

@@ -2,17 +2,16 @@
 // SOCK_DESTROY on the real kernel: ends the given connections in a separate network namespace, and no others.
 #include "shell.hpp"
 #include "sys/tcp_sockets.hpp"
+#include "without_capabilities.hpp"
 
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <functional>
-#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <string>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -161,11 +160,7 @@ TEST(SockDestroy, WithoutNetAdminItIsRefusedAndReportedBeforehand) {
               if (!diagnosis) return diagnosis.error().message();
               const auto one = find(*diagnosis, textOf(pair.acceptor.local_endpoint()));
               if (!one) return one.error().message();
-              __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-              std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
-              if (::syscall(SYS_capget, &header, sets.data()) != 0) return "capget";
-              sets[0].effective &= ~(1U << CAP_NET_ADMIN);
-              if (::syscall(SYS_capset, &header, sets.data()) != 0) return "capset";
+              if (!test::giveUpCapabilities(1U << CAP_NET_ADMIN)) return "capset";
               const auto can = diagnosis->canDestroy();
               if (can || can.error().reason != Reason::not_permitted) return "not reported beforehand";
               const auto done = diagnosis->destroy(one->id);
